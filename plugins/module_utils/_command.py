@@ -1,0 +1,115 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run commands on the host, without a shell. Private to this collection."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ran to its end; ``seconds`` is its wall-clock time."""
+
+    argv: tuple[str, ...]
+    rc: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+class CommandError(Exception):
+    """A command that could not be started, ran out of time or ended with a non-zero exit code."""
+
+    def __init__(self, argv: Sequence[str], reason: str, completed: Optional[Completed] = None) -> None:
+        self.argv = tuple(argv)
+        self.reason = reason
+        self.completed = completed
+        super().__init__(f"'{' '.join(self.argv)}' {reason}")
+
+
+def last_lines(text: str, count: int = 12) -> str:
+    """Return the last non-empty lines of a command's output, for a message."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-count:])
+
+
+def environment(extra: Optional[Mapping[str, str]] = None, drop: Sequence[str] = ()) -> dict[str, str]:
+    """Return this process's environment with English messages, ``extra`` added and ``drop`` left out."""
+    merged = {key: value for key, value in os.environ.items() if key not in drop}
+    merged.update({"LC_ALL": "C.UTF-8"})
+    merged.update(extra or {})
+    return merged
+
+
+def as_owner(argv: Sequence[str], owner: Optional[tuple[int, int]]) -> tuple[list[str], dict[str, str]]:
+    """Return ``argv`` made to run as ``owner`` (uid, gid), and the environment it needs.
+
+    Nothing is changed where the process already is that user, or is not root and so cannot become it.
+    """
+    if owner is None or owner[0] == os.geteuid() or os.geteuid() != 0:
+        return list(argv), {}
+    uid, gid = owner
+    try:
+        home = pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        home = "/"
+    prefix = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--"]
+    return [*prefix, *argv], {"HOME": home}
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: Optional[float] = None,
+    env: Optional[Mapping[str, str]] = None,
+    cwd: Optional[str] = None,
+    input_text: Optional[str] = None,
+    owner: Optional[tuple[int, int]] = None,
+) -> Completed:
+    """Run ``argv`` and return what it did, whatever its exit code.
+
+    ``timeout`` is in seconds. Raises :class:`CommandError` when the program is missing or the time is over.
+    """
+    command, owner_env = as_owner(argv, owner)
+    started = time.monotonic()
+    try:
+        done = subprocess.run(
+            command,
+            input=input_text,
+            stdin=subprocess.DEVNULL if input_text is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            env={**environment(env), **owner_env},
+            cwd=cwd,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise CommandError(argv, f"could not be started: {error.strerror}: {error.filename}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(argv, f"did not end within {timeout:g} s and was stopped") from error
+    return Completed(tuple(argv), done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def check(argv: Sequence[str], **options: object) -> Completed:
+    """Like :func:`run`, but a non-zero exit code raises :class:`CommandError` with the command's own last words."""
+    done = run(argv, **options)  # type: ignore[arg-type]
+    if done.rc != 0:
+        words = last_lines(done.stderr) or last_lines(done.stdout)
+        raise CommandError(argv, f"failed with exit code {done.rc}: {words}", done)
+    return done
+
+
+def available(program: str) -> bool:
+    """Tell whether ``program`` is on the search path."""
+    return shutil.which(program) is not None

@@ -1,0 +1,120 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reach an application's PostgreSQL database from its host. Private to this collection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ansible_collections.schedgen.rollback.plugins.module_utils import _libraries
+from ansible_collections.schedgen.rollback.plugins.module_utils._compose import ContainerState, containers
+
+
+class DatabaseError(Exception):
+    """The database cannot be reached, refused the login or refused a statement."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where and as whom to log in. The password never appears in a representation of this object."""
+
+    host: str
+    port: int
+    dbname: str
+    user: str
+    password: Optional[str] = field(default=None, repr=False)
+    container: Optional[ContainerState] = field(default=None, repr=False)
+
+
+def _read_secret(path: str) -> str:
+    with open(path, encoding="utf-8") as stream:
+        return stream.read().rstrip("\n")
+
+
+def _container_password(client: Any, container: ContainerState) -> Optional[str]:
+    """Return the password that the database's own container was started with (official image's variables)."""
+    environment = container.environment
+    if environment.get("POSTGRES_PASSWORD"):
+        return environment["POSTGRES_PASSWORD"]
+    path = environment.get("POSTGRES_PASSWORD_FILE")
+    if not path:
+        return None
+    # The file lives inside the container; reading it there needs neither its mount's place on the host nor a shell.
+    done = client.api.exec_create(container.id, ["cat", path], user="0")
+    output: bytes = client.api.exec_start(done["Id"])
+    if client.api.exec_inspect(done["Id"])["ExitCode"] != 0:
+        raise DatabaseError(f"the password file {path} of container {container.name} cannot be read")
+    return output.decode("utf-8").rstrip("\n")
+
+
+def find_login(
+    client: Any,
+    project: str,
+    service: str,
+    dbname: str,
+    user: str,
+    password_file: str = "",
+    host: str = "",
+    port: int = 5432,
+) -> Login:
+    """Return how to log in to the application's database.
+
+    With ``host`` the server is reached there, outside Docker. Without it the running container of ``service`` is
+    reached at its own address on the project's network, so no published port is needed. The password comes from
+    ``password_file`` on the host, else from the environment that the database's container was started with.
+    Raises :class:`DatabaseError` when no container of the service runs or it has no address.
+    """
+    password = _read_secret(password_file) if password_file else None
+    if host:
+        return Login(host, port, dbname, user, password)
+    running = [state for state in containers(client, project, services=[service], stopped=False) if state.running]
+    if not running:
+        raise DatabaseError(f"no container of database service '{service}' of project '{project}' is running")
+    container = running[0]
+    address = next((ip for ip in container.addresses.values() if ip), "")
+    if not address:
+        raise DatabaseError(f"container {container.name} has no address on a network of this host")
+    if password is None:
+        password = _container_password(client, container)
+    return Login(address, port, dbname, user, password, container)
+
+
+def connect(login: Login, *, timeout: float = 10, statement_timeout: Optional[float] = None) -> Any:
+    """Return an autocommitting psycopg2 connection. ``timeout`` and ``statement_timeout`` are in seconds."""
+    psycopg2 = _libraries.psycopg2()
+    options = f"-c statement_timeout={int(statement_timeout * 1000)}" if statement_timeout else ""
+    try:
+        connection = psycopg2.connect(
+            host=login.host,
+            port=login.port,
+            dbname=login.dbname,
+            user=login.user,
+            password=login.password,
+            connect_timeout=max(2, int(timeout)),
+            application_name="schedgen.rollback",
+            options=options,
+        )
+    except psycopg2.Error as error:
+        raise DatabaseError(str(error).strip()) from error
+    connection.autocommit = True
+    return connection
+
+
+def query(login: Login, sql: str, params: Sequence[Any] = (), *, timeout: float = 10) -> list[tuple[Any, ...]]:
+    """Run one statement in a connection of its own and return its rows.
+
+    ``timeout`` in seconds holds for the connection and for the statement. Raises :class:`DatabaseError`.
+    """
+    psycopg2 = _libraries.psycopg2()
+    connection = connect(login, timeout=timeout, statement_timeout=timeout)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, tuple(params) or None)
+            return list(cursor.fetchall()) if cursor.description else []
+    except psycopg2.Error as error:
+        raise DatabaseError(str(error).strip()) from error
+    finally:
+        connection.close()
