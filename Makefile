@@ -1,0 +1,95 @@
+# Paths in the rules are relative on purpose: make cannot name a target whose path has a space in it, and a clone may be
+# anywhere. $(CURDIR) appears in quotes, in recipes only.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV_KEY := $(shell cat requirements-dev.txt tests/tools/collections.txt tests/tools/fetch_collections.py | sha256sum | cut -c1-16)
+VENV_READY := .venv/.ready-$(VENV_KEY)
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# A user's own settings must not change what the tests see.
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONDONTWRITEBYTECODE := 1
+
+MYPY_PATHS = collections/ansible_collections/schedgen/rollback/plugins tests $(wildcard demo)
+
+##@ Everyday
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z][a-z-]*:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(VENV_READY) ## Install the pinned tools into .venv (nothing to do when they are there)
+
+$(VENV_READY):
+	@"$(PYTHON)" tests/tools/prepare_venv.py .venv
+	@rm -f .venv/.ready-*
+	@touch $@
+
+##@ Tests, from the fastest
+
+.PHONY: lint
+lint: venv ## Read everything: ansible-lint, yamllint, ruff, mypy, changelog, generated documentation
+	@python tests/tools/stages.py lint
+
+.PHONY: units
+units: venv ## Unit and house tests
+	@python -m pytest tests/unit -q
+
+.PHONY: sanity
+sanity: venv ## ansible-test sanity on the built and installed collection
+	@python tests/tools/sanity.py
+
+.PHONY: test-fast
+test-fast: venv ## lint, units and sanity: before every commit
+	@python tests/tools/stages.py lint units sanity
+
+.PHONY: molecule
+molecule: venv ## Every molecule scenario, on one shared reference application
+	@python tests/tools/stages.py molecule
+
+.PHONY: integration
+integration: venv ## Integration tests, with real Docker and real PostgreSQL
+	@python tests/tools/stages.py integration
+
+.PHONY: faults
+faults: venv ## Fault tests: killed, starved and cut off on purpose
+	@python tests/tools/stages.py faults
+
+.PHONY: test
+test: venv ## Everything above, in under an hour on two cores
+	@python tests/tools/stages.py lint units sanity molecule integration faults
+
+.PHONY: test-core-versions
+test-core-versions: venv ## Units and syntax checks with every ansible-core that is said to be supported
+	@python tests/tools/core_versions.py
+
+.PHONY: bench-quick
+bench-quick: venv ## Measure the quick rollback against a plain `docker compose up -d` and the manual way
+	@python tests/benchmarks/bench_quick.py
+
+##@ Release
+
+.PHONY: docs
+docs: venv ## Write the generated parts of the documentation
+	@python tests/tools/role_docs.py --write
+
+.PHONY: build
+build: venv ## Build the collection's tarball into build/
+	@mkdir -p build
+	@ansible-galaxy collection build --force --output-path build
+
+.PHONY: clean
+clean: ## Remove what the targets above have made, the tools too
+	@rm -rf .venv .venvs .ansible .cache build .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+-include demo/demo.mk
