@@ -42,12 +42,20 @@ def last_lines(text: str, count: int = 12) -> str:
     return "\n".join(lines[-count:])
 
 
-def environment(extra: Optional[Mapping[str, str]] = None, drop: Sequence[str] = ()) -> dict[str, str]:
-    """Return this process's environment with English messages, ``extra`` added and ``drop`` left out."""
-    merged = {key: value for key, value in os.environ.items() if key not in drop}
-    merged.update({"LC_ALL": "C.UTF-8"})
-    merged.update(extra or {})
-    return merged
+# What a child process may inherit: a stray variable such as TAG would otherwise decide what Compose renders.
+_INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR")
+_INHERITED_PREFIXES = ("DOCKER_", "BUILDX_", "SSL_CERT_")
+_INHERITED_PROXY = ("http_proxy", "https_proxy", "no_proxy")
+
+
+def environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+    """Return the environment of a child process: what it needs to find its programs and Docker, and ``extra``."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key in _INHERITED or key.startswith(_INHERITED_PREFIXES) or key.lower() in _INHERITED_PROXY
+    }
+    return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
 
 
 def as_owner(argv: Sequence[str], owner: Optional[tuple[int, int]]) -> tuple[list[str], dict[str, str]]:

@@ -193,7 +193,8 @@ class Project:
     def run(self, arguments: Sequence[str], *, timeout: Optional[float] = None) -> Completed:
         """Run ``docker compose`` with ``arguments`` in the project's folder, whatever its exit code.
 
-        Variables of this process that Compose would interpolate stay out: only the project's own files count.
+        Variables of this process that Compose would interpolate stay out (``_command.environment``): only the
+        project's own files count.
         """
         return run(
             self.argv(arguments), timeout=timeout, cwd=self.src, env={"COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain"}

@@ -1,0 +1,142 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Choose the restore point that a rollback goes to. Pure; private to this collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import NOTHING_RUNS
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A bad mark that counts: who put it, and, for a rollback, where it went and what ran afterwards."""
+
+    at: str
+    reason: str
+    target: str = ""
+    release_after: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A restore point as the choice sees it. ``problem`` says why it cannot be read ('' when it can)."""
+
+    id: str
+    purpose: str = "manual"
+    release: str = ""
+    label: str = ""
+    verdict: str = "inconclusive"
+    bad: Optional[Mark] = None
+    pinned: bool = False
+    labels: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ("release",)
+    problem: str = ""
+    images_missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A restore point that was not chosen, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate (``id`` is '' when there is none), why it is the one, and what was passed over.
+
+    ``satisfied`` tells that the last rollback's target still runs, so there is nothing to do.
+    """
+
+    id: str
+    reason: str
+    passed_over: tuple[PassedOver, ...] = ()
+    satisfied: bool = False
+
+
+def mark_in_force(events: Iterable[Mapping[str, Any]]) -> Optional[Mark]:
+    """Return the bad mark that the events leave in force: the last one, unless a later ``good`` took it back."""
+    mark: Optional[Mark] = None
+    for event in events:
+        if event.get("event") == "bad":
+            mark = Mark(
+                at=str(event.get("at", "")),
+                reason=str(event.get("reason", "")),
+                target=str(event.get("target", "")),
+                release_after=str(event.get("release_after", "")),
+            )
+        elif event.get("event") == "good":
+            mark = None
+    return mark
+
+
+def pinned(events: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether the events leave the restore point pinned."""
+    state = False
+    for event in events:
+        if event.get("event") in ("pinned", "unpinned"):
+            state = event["event"] == "pinned"
+    return state
+
+
+def labels(events: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the labels that the events leave, sorted."""
+    found: set[str] = set()
+    for event in events:
+        if event.get("event") == "labelled":
+            found.update(event.get("labels", ()))
+    return tuple(sorted(found))
+
+
+def choose_release(points: Sequence[Point], running: str) -> Choice:
+    """Choose the candidate for the application, given the release that runs now.
+
+    The candidate is the newest restore point that is complete, was healthy when taken, is no safety point, is not
+    marked bad (nor records a release that is), and whose release is not the one running.
+    """
+    newest_first = sorted(points, key=lambda point: point.id, reverse=True)
+    last_rollback = next(
+        (point for point in newest_first if point.bad is not None and point.bad.release_after), None
+    )
+    if last_rollback is not None and running != NOTHING_RUNS and last_rollback.bad.release_after == running:  # type: ignore[union-attr]
+        mark = last_rollback.bad
+        assert mark is not None
+        where = f"restore point {mark.target}" if mark.target else "the release that was asked for"
+        return Choice(
+            mark.target,
+            f"the last rollback went to {where} ({mark.at}); it still runs and nothing was deployed since",
+            satisfied=True,
+        )
+    bad_releases = {point.release: point for point in newest_first if point.bad is not None and point.release}
+    passed: list[PassedOver] = []
+    for point in newest_first:
+        reason = _why_not(point, running, bad_releases)
+        if not reason:
+            return Choice(point.id, "the newest one that was healthy when taken and is not what runs now", tuple(passed))
+        passed.append(PassedOver(point.id, reason))
+    return Choice("", "no restore point qualifies" if passed else "there is no restore point", tuple(passed))
+
+
+def _why_not(point: Point, running: str, bad_releases: Mapping[str, Point]) -> str:
+    """Return why ``point`` cannot be the candidate, '' when it can."""
+    if point.problem:
+        return f"it cannot be used: {point.problem}"
+    if point.purpose == "safety":
+        return "it is a safety restore point, taken before a rollback"
+    if point.bad is not None:
+        return f"it is marked bad: {point.bad.reason or 'no reason given'} ({point.bad.at})"
+    if point.release == NOTHING_RUNS:
+        return "no service that carries code was running when it was taken"
+    if point.release in bad_releases:
+        return f"its release is marked bad: {bad_releases[point.release].bad.reason or 'no reason given'}"  # type: ignore[union-attr]
+    if point.release == running:
+        return "its release is the one running now"
+    if point.verdict != "healthy":
+        return f"the application was {point.verdict} when it was taken"
+    return ""
