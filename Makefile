@@ -34,6 +34,11 @@ $(VENV_READY):
 	@rm -f .venv/.ready-*
 	@touch $@
 
+.PHONY: format
+format: venv ## Let ruff put the Python files in order
+	@ruff format .
+	@ruff check --fix .
+
 ##@ Tests, from the fastest
 
 .PHONY: lint

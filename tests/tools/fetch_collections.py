@@ -60,7 +60,7 @@ def main() -> None:
     print(f"collections: {wanted} (from {package}), into {target}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+            [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq", "--no-deps"]
             + ["--dest", folder, package],
             check=True,
         )

@@ -54,14 +54,16 @@ def main() -> None:
     folder = Path(sys.argv[1]).absolute()
     started = time.monotonic()
     if sys.version_info < (3, 11):
-        sys.exit(f"venv: Python 3.11 or newer is needed on the controller; {sys.executable} is {sys.version.split()[0]}")
+        sys.exit(
+            f"venv: Python 3.11 or newer is needed on the controller; {sys.executable} is {sys.version.split()[0]}"
+        )
     ensure_venv_module()
     say(f"making {folder} with {sys.executable} (Python {sys.version.split()[0]})")
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     python = folder / "bin" / "python"
     pins = [line.strip() for line in REQUIREMENTS.read_text().splitlines() if line.strip() and line[0] != "#"]
     say(f"installing from PyPI: {', '.join(pins)}")
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True)
     subprocess.run([str(python), str(ROOT / "tests" / "tools" / "fetch_collections.py")], check=True)
     say(f"ready in {time.monotonic() - started:.0f} s")
