@@ -8,7 +8,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV_KEY := $(shell cat requirements-dev.txt tests/tools/collections.txt tests/tools/fetch_collections.py | sha256sum | cut -c1-16)
+VENV_KEY := $(shell cat requirements-dev.txt tests/tools/constraints.txt tests/tools/collections.txt | sha256sum | cut -c1-16)
 VENV_READY := .venv/.ready-$(VENV_KEY)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -48,7 +48,7 @@ def ensure_venv_module() -> None:
 
 
 def main() -> None:
-    """Make the environment from nothing: half of an old one would not be what the pins say."""
+    """Make the environment, or bring the one that is there to what the pins say."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     folder = Path(sys.argv[1]).absolute()
@@ -58,10 +58,13 @@ def main() -> None:
             f"venv: Python 3.11 or newer is needed on the controller; {sys.executable} is {sys.version.split()[0]}"
         )
     ensure_venv_module()
-    say(f"making {folder} with {sys.executable} (Python {sys.version.split()[0]})")
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     python = folder / "bin" / "python"
-    pins = [line.strip() for line in REQUIREMENTS.read_text().splitlines() if line.strip() and line[0] != "#"]
+    if python.exists():
+        say(f"bringing {folder} up to date")
+    else:
+        say(f"making {folder} with {sys.executable} (Python {sys.version.split()[0]})")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    pins = [line.strip() for line in REQUIREMENTS.read_text().splitlines() if line[:1].isalpha()]
     say(f"installing from PyPI: {', '.join(pins)}")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True)
