@@ -4,8 +4,8 @@
 
 """Unpack the Ansible collections that the tests use into the Python that runs this.
 
-They come out of the package `ansible` on PyPI, so that a machine that reaches no Galaxy can have them, and go where that
-package would put them: every command of this Python then finds them, with no setting. `collections.txt` has the pins.
+They come out of the package `ansible` on PyPI, so that a machine that reaches no Galaxy can have them, and go where
+that package would put them: every command of this Python then finds them. `collections.txt` has the pins.
 """
 
 from __future__ import annotations
@@ -59,11 +59,8 @@ def main() -> None:
     wanted = ", ".join(f"{name} {version}" for name, version in collections.items())
     print(f"collections: {wanted} (from {package}), into {target}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq", "--no-deps"]
-            + ["--dest", folder, package],
-            check=True,
-        )
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+        subprocess.run([*pip, "download", "-qq", "--no-deps", "--dest", folder, package], check=True)
         (path,) = Path(folder).glob("ansible-*.whl")
         with zipfile.ZipFile(path) as wheel:
             for name, version in collections.items():

@@ -6,8 +6,8 @@
 
     sanity.py [ARGUMENT of ansible-test sanity …]
 
-ansible-test wants a real ansible_collections/schedgen/rollback folder, and keeps its tools in the user's home: it gets a
-temporary folder with the installed tarball, and a home of its own that the next run uses again.
+ansible-test wants a real ansible_collections/schedgen/rollback folder, and keeps its tools in the user's home: it gets
+a temporary folder with the installed tarball, and a home of its own that the next run uses again.
 """
 
 from __future__ import annotations
