@@ -238,11 +238,11 @@ class CallbackModule(Default):
             if self._terminal:
                 width = min(timeline.WIDTH, int(self._display.columns or timeline.WIDTH) + 1)
                 line = timeline.moving(elapsed, self._task, several, detail=self._detail, width=width)
-                self._erase()
+                wide = timeline.columns(line)
                 # The cursor goes back to the start: whatever else is printed replaces the line.
-                sys.stdout.write(line + "\r")
+                sys.stdout.write("\r" + line + " " * max(0, self._drawn - wide) + "\r")
                 sys.stdout.flush()
-                self._drawn = timeline.columns(line)
+                self._drawn = wide
             elif timeline.beat_due(elapsed, self._last_beat, self._heartbeat):
                 self._last_beat = elapsed
                 self._print([timeline.moving(elapsed, self._task, several, detail=self._detail)])
@@ -299,10 +299,9 @@ class CallbackModule(Default):
             if name and not isinstance(block, TaskInclude):
                 return (play, "block", name), timeline.phase_title(name, "main", name), False
             block = getattr(block, "_parent", None)
-        name = self._play.get_name().strip() if self._play is not None else ""
+        name = str(getattr(self._play, "name", "") or "").strip() or self._playbook
         if isinstance(task, Handler):
-            name = f"{name}: handlers" if name else "Handlers"
-        name = name or self._playbook
+            name = f"{name}: handlers"
         return (play, "play", name), timeline.phase_title(name, "main", name), False
 
     def _show_phase(self) -> None:

@@ -119,7 +119,8 @@ def wrap(text: str, *, indent: str = "", hanging: str = "", width: int = WIDTH) 
                 lines.append(start + head)
                 start = follow
             current = rest
-        lines.append(start + current)
+        if current:
+            lines.append(start + current)
     return lines
 
 
