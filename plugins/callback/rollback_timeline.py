@@ -236,8 +236,7 @@ class CallbackModule(Default):
             several = hosts if len(self._play_hosts) > 1 else ()
             self._show_phase()
             if self._terminal:
-                width = min(timeline.WIDTH, int(self._display.columns or timeline.WIDTH) + 1)
-                line = timeline.moving(elapsed, self._task, several, detail=self._detail, width=width)
+                line = timeline.moving(elapsed, self._task, several, detail=self._detail, width=_terminal_width())
                 wide = timeline.columns(line)
                 # The cursor goes back to the start: whatever else is printed replaces the line.
                 sys.stdout.write("\r" + line + " " * max(0, self._drawn - wide) + "\r")
@@ -592,6 +591,14 @@ class CallbackModule(Default):
                 host = self._host(result._host.get_name())
                 self._say(timeline.told(timeline.task_name(result.task_name), host))
                 self._say(lines)
+
+
+def _terminal_width() -> int:
+    """Return the width to draw in: a line that is broken by a narrow terminal could not be wiped."""
+    try:
+        return min(timeline.WIDTH, os.get_terminal_size(sys.stdout.fileno()).columns or timeline.WIDTH)
+    except (OSError, ValueError):
+        return timeline.WIDTH
 
 
 def _debug_text(data: Mapping[str, Any]) -> str:
