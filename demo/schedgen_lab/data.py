@@ -1,0 +1,125 @@
+"""Seed data, and pristine copies of it that a reset brings back."""
+
+from __future__ import annotations
+
+from . import project
+from .engine import docker, lines
+from .settings import DATABASE_CONTAINER, PROJECT_NAME, SUPPORT_IMAGES, VOLUMES
+from .shell import say, wait_until
+from .versions import find
+
+LABEL = "schedgen.demo=true"
+DOCUMENTS = 200
+# In the volume itself: a copy that was cut short is not taken for one.
+COMPLETE = ".pristine"
+
+SEED = """
+INSERT INTO jobs (key, title, customer, amount, status, document, created_at)
+SELECT 'seed-' || n, 'Schedule ' || n, 'Customer ' || n % 997 || ' <customer-' || n % 997 || '@example.org>',
+       100 + n * 37 % 90000, 'done', CASE WHEN n <= :documents THEN 'documents/seed-' || n || '.pdf' END,
+       timestamptz '2026-01-01' + n * interval '1 minute'
+  FROM generate_series(1, :rows) AS n;
+INSERT INTO job_events (job_id, message, at)
+SELECT id, message, created_at
+  FROM jobs, (VALUES ('queued'), ('done')) AS events (message);
+VACUUM ANALYZE;
+CHECKPOINT;
+"""
+
+MAKE_DOCUMENTS = (
+    "mkdir -p /data/documents && cd /data/documents"
+    " && for n in $(seq $DOCUMENTS); do printf '%%PDF-1.4\\n%% seed %s\\n%%%%EOF\\n' $n > seed-$n.pdf; done"
+)
+
+
+def pristine_volumes(rows: int) -> dict[str, str]:
+    """Project volume: its pristine copy."""
+    return {name: f"schedgen-demo-pristine-{rows}-{key}" for key, name in VOLUMES.items()}
+
+
+def existing_volumes(filter_: str = LABEL) -> set[str]:
+    return set(lines("volume", "ls", "--quiet", "--filter", f"label={filter_}"))
+
+
+def create_project_volume(key: str, name: str) -> None:
+    """With the labels that Compose looks for."""
+    labels = (f"com.docker.compose.project={PROJECT_NAME}", f"com.docker.compose.volume={key}")
+    docker("volume", "create", *(f"--label={label}" for label in labels), name)
+
+
+def copy(pairs: dict[str, str]) -> bool:
+    """Make each volume what another one is, complete or not at all; False when a source is no complete copy."""
+    mounts = []
+    for number, (source, target) in enumerate(pairs.items()):
+        mounts += ["-v", f"{source}:/from/{number}:ro", "-v", f"{target}:/to/{number}"]
+    script = (
+        f"for n in /from/*; do test -e $n/{COMPLETE} || exit 3; done; find /to -mindepth 2 -delete;"
+        f" for n in /from/*; do cp -a $n/. /to/${{n#/from/}}/; rm /to/${{n#/from/}}/{COMPLETE}; done"
+    )
+    done = docker("run", "--rm", "--network", "none", *mounts, SUPPORT_IMAGES["python"], "sh", "-ec", script, check=False)
+    if done.returncode == 3:
+        return False
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return True
+
+
+def restore(rows: int) -> None:
+    """Fill the project's volumes from the pristine copies, which are made first if they are not there."""
+    copies = pristine_volumes(rows)
+    if not set(copies.values()) <= existing_volumes():
+        make(rows)
+    for key, name in VOLUMES.items():
+        create_project_volume(key, name)
+    pairs = {pristine: name for name, pristine in copies.items()}
+    if not copy(pairs):
+        make(rows)
+        copy(pairs)
+
+
+def make(rows: int) -> None:
+    """Seed a new database with v1's own migrations, and keep a copy of its volumes."""
+    say(f"Making seed data: {rows} jobs, {2 * rows} events")
+    docker("volume", "rm", "--force", *VOLUMES.values())
+    for key, name in VOLUMES.items():
+        create_project_volume(key, name)
+    project.restore(find("v1"))
+    project.compose("up", "-d", "postgres")
+    wait_until(
+        "the database is healthy",
+        lambda: any(item.service == "postgres" and item.ready for item in project.containers()),
+        timeout=60,
+    )
+    project.compose("run", "--rm", "--no-deps", "-T", "backend", "npm", "run", "migration:run")
+    psql(SEED, rows=str(rows), documents=str(DOCUMENTS))
+    environment = ("-e", f"DOCUMENTS={DOCUMENTS}", "-v", f"{VOLUMES['minio_data']}:/data", "--network", "none")
+    docker("run", "--rm", *environment, SUPPORT_IMAGES["python"], "sh", "-ec", MAKE_DOCUMENTS)
+    project.compose("down", "--remove-orphans")
+    copies = pristine_volumes(rows)
+    docker("volume", "rm", "--force", *copies.values())
+    mounts = []
+    for number, (name, pristine) in enumerate(copies.items()):
+        docker("volume", "create", f"--label={LABEL}", pristine)
+        mounts += ["-v", f"{name}:/from/{number}:ro", "-v", f"{pristine}:/to/{number}"]
+    script = f"for n in /from/*; do to=/to/${{n#/from/}}; cp -a $n/. $to/; touch $to/{COMPLETE}; done"
+    docker("run", "--rm", "--network", "none", *mounts, SUPPORT_IMAGES["python"], "sh", "-ec", script)
+
+
+def psql(script: str, *, database: str = "schedgen", **variables: str) -> str:
+    """Run SQL as the application's user inside the database's container; rows come unaligned."""
+    settings = [f"--set={key}={value}" for key, value in {"ON_ERROR_STOP": "1", **variables}.items()]
+    command = ["exec", "-i", DATABASE_CONTAINER, "psql", "-qAtX", "-U", "schedgen", "-d", database, *settings]
+    return docker(*command, text_input=script).stdout
+
+
+def remove_strangers() -> None:
+    """Remove volumes of the project that are not the project's: a test left them."""
+    mine = existing_volumes(f"com.docker.compose.project={PROJECT_NAME}") - set(VOLUMES.values())
+    if mine:
+        docker("volume", "rm", "--force", *sorted(mine))
+
+
+def remove_all() -> None:
+    found = existing_volumes() | existing_volumes(f"com.docker.compose.project={PROJECT_NAME}")
+    if found:
+        docker("volume", "rm", "--force", *sorted(found))

@@ -1,0 +1,241 @@
+"""The images: base images from Debian packages, and one backend and one frontend image a version in the registry.
+
+The image of a version is a common image and a tiny layer of release data, so that a version costs about a second.
+What was pushed is recorded, so that a registry or an engine that a test has spoiled can be put right again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import packages, registry
+from .engine import client, docker, lines
+from .settings import (
+    BASE_IMAGE,
+    BUILD,
+    DEMO,
+    IMAGES_RECORD,
+    NODE_IMAGES,
+    REGISTRY,
+    SUITE,
+    SUPPORT_IMAGES,
+)
+from .shell import LabError, say
+from .versions import Version
+from .versions import load as load_versions
+
+RELEASED = ("backend", "frontend")
+WORKER = "schedgen-pdf-worker"
+CA_FILES = (os.environ.get("SSL_CERT_FILE", ""), "/etc/ssl/certs/ca-certificates.crt")
+NOT_NEEDED = ("doc", "man", "locale", "info")
+
+
+@dataclass(frozen=True)
+class Released:
+    """An image as it was pushed."""
+
+    service: str
+    version: str
+    image_id: str
+    manifest: str
+
+    @property
+    def repository(self) -> str:
+        return f"schedgen/{self.service}"
+
+    @property
+    def reference(self) -> str:
+        return f"{REGISTRY}/{self.repository}:{self.version}"
+
+
+def released_versions() -> list[Version]:
+    return [version for version in load_versions().values() if version.images == version.name]
+
+
+def ensure() -> None:
+    """Build and push what is not there."""
+    ensure_bases([*SUPPORT_IMAGES, *NODE_IMAGES])
+    if not recorded() or any(registry.manifest(item.repository, item.version) is None for item in recorded()):
+        release_all()
+
+
+def ensure_bases(names: list[str]) -> None:
+    present = set(lines("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=schedgen-demo-*"))
+    images = {**SUPPORT_IMAGES, **NODE_IMAGES}
+    missing = [name for name in names if images[name] not in present]
+    if not missing:
+        return
+    if BASE_IMAGE not in present:
+        say(f"Making the base image from Debian packages ({packages.mirror()}, {SUITE})")
+        make_base()
+    for name in missing:
+        say(f"Building image {images[name]}")
+        target = "node-runtime" if name == "node" else name
+        build(["--target", target, "--tag", images[name], str(DEMO / "images")])
+
+
+def make_base() -> None:
+    """A minimal Debian as an image; the import sets no entrypoint."""
+    mirror = packages.mirror()
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates,curl"]
+    command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in NOT_NEEDED]
+    command += [f"--aptopt={option}" for option in packages.proxy_options()]
+    if mirror.startswith("https:"):
+        # In a build, apt trusts whom this machine trusts.
+        setting = 'Acquire::https::CAInfo "/run/secrets/ca";'
+        command += [f"--customize-hook=echo '{setting}' > \"$1/etc/apt/apt.conf.d/90ca\""]
+    command += [SUITE, "-", mirror]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as debian:
+        imported = subprocess.run(
+            [client(), "import", "-", BASE_IMAGE], stdin=debian.stdout, capture_output=True, text=True, check=False
+        )
+    if debian.returncode != 0 or imported.returncode != 0:
+        docker("rmi", "-f", BASE_IMAGE, check=False)
+        raise LabError(f"mmdebstrap or docker import failed: {imported.stderr.strip()}")
+
+
+def ca_secret() -> str | None:
+    """The certificates that this machine trusts, for builds behind a proxy that signs TLS anew."""
+    found = next((path for path in CA_FILES if path and Path(path).is_file()), None)
+    return f"id=ca,src={found}" if found else None
+
+
+def build(words: list[str]) -> None:
+    secret = ca_secret()
+    docker(
+        *["buildx", "--builder", "default", "build", "--quiet", "--network", "host"],
+        *(["--secret", secret] if secret else []),
+        *words,
+    )
+
+
+def release_all() -> None:
+    """Build, push and record the images of every version, in one go."""
+    versions = released_versions()
+    say(f"Building backend and frontend of {len(versions)} versions")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    bake = BUILD / "bake.json"
+    bake.write_text(json.dumps(bake_file(versions), indent=2))
+    docker("buildx", "--builder", "default", "bake", "--progress", "quiet", "--file", str(bake), "versions")
+    say(f"Pushing them to {REGISTRY}")
+    wanted = [(service, version.name) for version in versions for service in RELEASED]
+    # The first push of a service carries the common layers: the others then find them there.
+    first = [released(service, versions[0].name) for service in RELEASED]
+    with ThreadPoolExecutor(4) as pool:
+        rest = list(pool.map(lambda item: released(*item), wanted[len(RELEASED):]))
+    IMAGES_RECORD.write_text(
+        json.dumps({"key": content_key(), "images": [asdict(item) for item in first + rest]}, indent=1)
+    )
+
+
+def released(service: str, version: str) -> Released:
+    """Push an image."""
+    docker("push", "--quiet", f"{REGISTRY}/schedgen/{service}:{version}")
+    body = registry.manifest(f"schedgen/{service}", version)
+    if body is None:
+        raise LabError(f"schedgen/{service}:{version} was pushed, and the registry does not have it")
+    return Released(service, version, registry.image_id(body), body)
+
+
+def bake_file(versions: list[Version]) -> dict[str, object]:
+    """What `docker buildx bake` builds: the common images, and on them each version."""
+    secret = ca_secret()
+    common = {"network": "host", "secret": [secret] if secret else [], "output": ["type=docker"]}
+    targets: dict[str, object] = {
+        name: {**common, "context": str(DEMO / service), "target": target, "tags": [f"schedgen-demo-{name}:{SUITE}"]}
+        for name, service, target in (
+            ("backend-build", "backend", "build"),
+            ("backend-runtime", "backend", "runtime"),
+            ("frontend-runtime", "frontend", "runtime"),
+        )
+    }
+    names = []
+    for version in versions:
+        context = BUILD / version.name
+        context.mkdir(exist_ok=True)
+        (context / "release.json").write_text(json.dumps(version.release) + "\n")
+        migrations = " ".join(f"/migrations/{name}.js" for name in version.migrations)
+        dockerfiles = {
+            "backend": f"FROM runtime\nCOPY --from=build {migrations} dist/migrations/\nCOPY release.json ./\n",
+            "frontend": "FROM runtime\nCOPY release.json /srv/\n",
+        }
+        for service, dockerfile in dockerfiles.items():
+            name = f"{service}-{version.name}".replace(".", "_")
+            names.append(name)
+            contexts = {"runtime": f"target:{service}-runtime"}
+            if service == "backend":
+                contexts["build"] = "target:backend-build"
+            targets[name] = {
+                "context": str(context),
+                "contexts": contexts,
+                "dockerfile-inline": dockerfile,
+                "labels": {"org.opencontainers.image.version": version.name},
+                "tags": [f"{REGISTRY}/schedgen/{service}:{version.name}"],
+                "output": ["type=docker"],
+            }
+    return {"group": {"versions": {"targets": names}}, "target": targets}
+
+
+def content_key() -> str:
+    """Changes with whatever the images are made of."""
+    digest = hashlib.sha256()
+    for folder in ("images", "backend", "frontend"):
+        for path in sorted((DEMO / folder).rglob("*")):
+            if path.is_file() and not {"node_modules", "dist"} & set(path.parts):
+                digest.update(str(path.relative_to(DEMO)).encode() + b"\0" + path.read_bytes())
+    digest.update((DEMO / "versions.json").read_bytes())
+    return digest.hexdigest()
+
+
+def recorded() -> list[Released]:
+    """The images of the versions as they were pushed; none when they were made of something else."""
+    if not IMAGES_RECORD.exists():
+        return []
+    record = json.loads(IMAGES_RECORD.read_text())
+    return [Released(**item) for item in record["images"]] if record["key"] == content_key() else []
+
+
+def restore(version: Version) -> None:
+    """Put registry and local images right: tags point where they pointed, those of this version are here."""
+    ensure_bases(list(SUPPORT_IMAGES))
+    for item in recorded():
+        if registry.manifest(item.repository, item.version) != item.manifest:
+            registry.put_manifest(item.repository, item.version, item.manifest)
+    listed = lines("images", "--all", "--digests", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}} {{.Digest}}")
+    rows = [row.split() for row in listed]
+    tagged = {reference: (image, digest) for reference, image, digest in rows}
+    for item in recorded():
+        image, digest = tagged.get(item.reference, ("", ""))
+        right = image == item.image_id
+        if item.version == version.images:
+            if not right or digest == "<none>":
+                docker("pull", "--quiet", item.reference)
+        elif not right and any(item.image_id == row[1] for row in rows):
+            docker("tag", item.image_id, item.reference)
+        elif image and not right:
+            docker("rmi", "--force", item.reference)
+    # The worker's image is in no registry: what is doubtful is built anew, from the build cache.
+    doubtful = [f"{WORKER}:{version.images}"] if f"{WORKER}:{version.images}" in tagged else []
+    ours = [reference for reference in tagged if reference.startswith("schedgen-rollback")]
+    if doubtful + ours:
+        docker("rmi", "--force", *doubtful, *ours)
+
+
+def remove_all() -> None:
+    """Remove every image that bears a name of the demo's."""
+    mine = ("schedgen-demo-", f"{WORKER}:", f"{REGISTRY}/schedgen/", "schedgen-rollback")
+    listed = {*lines("images", "--format", "{{.Repository}}:{{.Tag}}")}
+    listed |= {
+        reference.replace(":<none>@", "@")
+        for reference in lines("images", "--digests", "--format", "{{.Repository}}:{{.Tag}}@{{.Digest}}")
+        if ":<none>@sha256" in reference
+    }
+    found = sorted(reference for reference in listed if reference.startswith(mine) and ":<none>" not in reference)
+    if found:
+        docker("rmi", "--force", *found)
