@@ -415,8 +415,8 @@ def _parse_check(item: Any, number: int) -> Check:
             near = difflib.get_close_matches(str(name), list(fields), n=1)
             hint = f"did you mean {near[0]}?" if near else f"{kind} knows {', '.join(sorted(fields))}"
             raise ValueError(f"{label}: unknown option {name!r}; {hint}")
-        # A template such as "{{ x | default(omit) }}" or an empty variable: as if it were not given.
-        if value is None and name not in ("equals", "not_equals"):
+        # The value of an empty variable is as if it were not given; to be equal to nothing is a wish, though.
+        if value in (None, "") and name not in ("equals", "not_equals"):
             continue
         try:
             values[name] = fields[name].read(value)

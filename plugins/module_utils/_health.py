@@ -122,9 +122,9 @@ def conclude(progress: Progress, rules: Policy, seconds: float, now: float) -> O
             reasons.append(
                 f"it was good {times(progress.streak, 'time')} in a row when the time was up, not {rules.successes}"
             )
-        else:
+        elif progress.since is not None:
             reasons.append(
-                f"it was healthy for {number_text(now - (progress.since or now))} s when the time was up, "
+                f"it was healthy for {number_text(now - progress.since)} s when the time was up, "
                 f"not {number_text(rules.min_healthy)} s"
             )
     if verdict != HEALTHY:
@@ -153,11 +153,15 @@ _TELLING = ("container", "sql", "tcp", "http", "image", "migrations", "command",
 
 def explain(results: Sequence[Result]) -> list[str]:
     """Plain sentences for what is wrong, causes first; a failing dependency explains those that need it."""
+    needs = dependencies(results)
     failing = sorted(
         (item for item in results if item.verdict != HEALTHY),
-        key=lambda item: (-ORDER.index(item.verdict), _TELLING.index(item.type)),
+        key=lambda item: (
+            -ORDER.index(item.verdict),
+            _TELLING.index(item.type),
+            len(_reach(item.service, needs, item.depends_on)),
+        ),
     )
-    needs = dependencies(results)
     main: dict[str, Result] = {}
     for item in failing:
         # An inconclusive sign explains nothing.

@@ -16,7 +16,7 @@ _SECRET_NAME = re.compile(
     r"pass(word|wd)?|secret|token|api[-_]?key|authorization|cookie|credential|signature|^sig$|^key$", re.I
 )
 _SECRET_TEXT = re.compile(
-    r"(?i)\b((?:\w*(?:password|passwd|secret|token|api[-_]?key))\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&]+)"
+    r"(?i)\b((?:\w*(?:password|passwd|secret|token|api[-_]?key))[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&]+)"
 )
 _BEARER = re.compile(r"(?i)\b((?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}")
 _USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s@]*:[^/\s@]*@", re.I)
