@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import NOTHING_RUNS
 
@@ -31,7 +31,7 @@ class Point:
     release: str = ""
     label: str = ""
     verdict: str = "inconclusive"
-    bad: Optional[Mark] = None
+    bad: Mark | None = None
     pinned: bool = False
     labels: tuple[str, ...] = ()
     parts: tuple[str, ...] = ("release",)
@@ -60,9 +60,9 @@ class Choice:
     satisfied: bool = False
 
 
-def mark_in_force(events: Iterable[Mapping[str, Any]]) -> Optional[Mark]:
+def mark_in_force(events: Iterable[Mapping[str, Any]]) -> Mark | None:
     """Return the bad mark that the events leave in force: the last one, unless a later ``good`` took it back."""
-    mark: Optional[Mark] = None
+    mark: Mark | None = None
     for event in events:
         if event.get("event") == "bad":
             mark = Mark(
@@ -101,9 +101,7 @@ def choose_release(points: Sequence[Point], running: str) -> Choice:
     marked bad (nor records a release that is), and whose release is not the one running.
     """
     newest_first = sorted(points, key=lambda point: point.id, reverse=True)
-    last_rollback = next(
-        (point for point in newest_first if point.bad is not None and point.bad.release_after), None
-    )
+    last_rollback = next((point for point in newest_first if point.bad is not None and point.bad.release_after), None)
     if last_rollback is not None and running != NOTHING_RUNS and last_rollback.bad.release_after == running:  # type: ignore[union-attr]
         mark = last_rollback.bad
         assert mark is not None
@@ -118,7 +116,9 @@ def choose_release(points: Sequence[Point], running: str) -> Choice:
     for point in newest_first:
         reason = _why_not(point, running, bad_releases)
         if not reason:
-            return Choice(point.id, "the newest one that was healthy when taken and is not what runs now", tuple(passed))
+            return Choice(
+                point.id, "the newest one that was healthy when taken and is not what runs now", tuple(passed)
+            )
         passed.append(PassedOver(point.id, reason))
     return Choice("", "no restore point qualifies" if passed else "there is no restore point", tuple(passed))
 

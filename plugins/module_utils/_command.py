@@ -12,7 +12,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Completed:
 class CommandError(Exception):
     """A command that could not be started, ran out of time or ended with a non-zero exit code."""
 
-    def __init__(self, argv: Sequence[str], reason: str, completed: Optional[Completed] = None) -> None:
+    def __init__(self, argv: Sequence[str], reason: str, completed: Completed | None = None) -> None:
         self.argv = tuple(argv)
         self.reason = reason
         self.completed = completed
@@ -48,7 +47,7 @@ _INHERITED_PREFIXES = ("DOCKER_", "BUILDX_", "SSL_CERT_")
 _INHERITED_PROXY = ("http_proxy", "https_proxy", "no_proxy")
 
 
-def environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a child process: what it needs to find its programs and Docker, and ``extra``."""
     kept = {
         key: value
@@ -58,7 +57,7 @@ def environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, str]:
     return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
 
 
-def as_owner(argv: Sequence[str], owner: Optional[tuple[int, int]]) -> tuple[list[str], dict[str, str]]:
+def as_owner(argv: Sequence[str], owner: tuple[int, int] | None) -> tuple[list[str], dict[str, str]]:
     """Return ``argv`` made to run as ``owner`` (uid, gid), and the environment it needs.
 
     Nothing is changed where the process already is that user, or is not root and so cannot become it.
@@ -77,11 +76,11 @@ def as_owner(argv: Sequence[str], owner: Optional[tuple[int, int]]) -> tuple[lis
 def run(
     argv: Sequence[str],
     *,
-    timeout: Optional[float] = None,
-    env: Optional[Mapping[str, str]] = None,
-    cwd: Optional[str] = None,
-    input_text: Optional[str] = None,
-    owner: Optional[tuple[int, int]] = None,
+    timeout: float | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    input_text: str | None = None,
+    owner: tuple[int, int] | None = None,
 ) -> Completed:
     """Run ``argv`` and return what it did, whatever its exit code.
 

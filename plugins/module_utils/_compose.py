@@ -13,10 +13,10 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _libraries
-from ansible_collections.schedgen.rollback.plugins.module_utils._command import Completed, CommandError, last_lines, run
+from ansible_collections.schedgen.rollback.plugins.module_utils._command import CommandError, Completed, last_lines, run
 
 LABEL = "com.docker.compose."
 # File names that Compose loads by itself, in its own order of preference.
@@ -115,7 +115,7 @@ def container_state(attributes: dict[str, Any]) -> ContainerState:
 
 
 def containers(
-    client: Any, project: str, *, services: Optional[Iterable[str]] = None, stopped: bool = True
+    client: Any, project: str, *, services: Iterable[str] | None = None, stopped: bool = True
 ) -> list[ContainerState]:
     """Return the containers of Compose project ``project`` by service and number; one-off containers are left out.
 
@@ -151,7 +151,7 @@ class Image:
     created: str
 
 
-def image(client: Any, reference: str) -> Optional[Image]:
+def image(client: Any, reference: str) -> Image | None:
     """Return the local image that ``reference`` (a name, a digest or an id) points to, or None."""
     docker = _libraries.docker()
     try:
@@ -190,17 +190,20 @@ class Project:
             command += ["--profile", profile]
         return [*command, *arguments]
 
-    def run(self, arguments: Sequence[str], *, timeout: Optional[float] = None) -> Completed:
+    def run(self, arguments: Sequence[str], *, timeout: float | None = None) -> Completed:
         """Run ``docker compose`` with ``arguments`` in the project's folder, whatever its exit code.
 
         Variables of this process that Compose would interpolate stay out (``_command.environment``): only the
         project's own files count.
         """
         return run(
-            self.argv(arguments), timeout=timeout, cwd=self.src, env={"COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain"}
+            self.argv(arguments),
+            timeout=timeout,
+            cwd=self.src,
+            env={"COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain"},
         )
 
-    def check(self, arguments: Sequence[str], *, timeout: Optional[float] = None) -> Completed:
+    def check(self, arguments: Sequence[str], *, timeout: float | None = None) -> Completed:
         """Like :meth:`run`, but raise :class:`ProjectError` with Compose's own words on a non-zero exit code."""
         try:
             done = self.run(arguments, timeout=timeout)

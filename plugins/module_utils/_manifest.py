@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any, Optional
+from typing import Any
 
 SCHEMA = 1
 PURPOSES = ("deploy", "scheduled", "manual", "safety")
@@ -99,7 +99,7 @@ class Release:
     profiles: tuple[str, ...] = ()
     files: tuple[FileRecord, ...] = ()
     absent: tuple[str, ...] = ()
-    git: Optional[GitRecord] = None
+    git: GitRecord | None = None
     differences: tuple[str, ...] = ()
 
     @property
@@ -175,9 +175,7 @@ def release_from_dict(data: Mapping[str, Any]) -> Release:
             absent=tuple(data["absent"]),
             git=None
             if git is None
-            else GitRecord(
-                git["commit"], git["ref"], git["describe"], tuple(git["changed"]), tuple(git["untracked"])
-            ),
+            else GitRecord(git["commit"], git["ref"], git["describe"], tuple(git["changed"]), tuple(git["untracked"])),
             differences=tuple(data["differences"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -206,8 +204,8 @@ class Manifest:
     run: str = ""
     host: str = ""
     seconds: float = 0.0
-    migrations: Optional[Mapping[str, Any]] = None
-    database: Optional[Mapping[str, Any]] = None
+    migrations: Mapping[str, Any] | None = None
+    database: Mapping[str, Any] | None = None
     volumes: tuple[Mapping[str, Any], ...] = ()
     checksums: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

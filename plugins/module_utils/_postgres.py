@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _libraries
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import ContainerState, containers
@@ -25,8 +25,8 @@ class Login:
     port: int
     dbname: str
     user: str
-    password: Optional[str] = field(default=None, repr=False)
-    container: Optional[ContainerState] = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    container: ContainerState | None = field(default=None, repr=False)
 
 
 def _read_secret(path: str) -> str:
@@ -34,7 +34,7 @@ def _read_secret(path: str) -> str:
         return stream.read().rstrip("\n")
 
 
-def _container_password(client: Any, container: ContainerState) -> Optional[str]:
+def _container_password(client: Any, container: ContainerState) -> str | None:
     """Return the password that the database's own container was started with (official image's variables)."""
     environment = container.environment
     if environment.get("POSTGRES_PASSWORD"):
@@ -82,7 +82,7 @@ def find_login(
     return Login(address, port, dbname, user, password, container)
 
 
-def connect(login: Login, *, timeout: float = 10, statement_timeout: Optional[float] = None) -> Any:
+def connect(login: Login, *, timeout: float = 10, statement_timeout: float | None = None) -> Any:
     """Return an autocommitting psycopg2 connection. ``timeout`` and ``statement_timeout`` are in seconds."""
     psycopg2 = _libraries.psycopg2()
     options = f"-c statement_timeout={int(statement_timeout * 1000)}" if statement_timeout else ""

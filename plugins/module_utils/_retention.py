@@ -62,7 +62,9 @@ def decide(points: Sequence[Point], policy: Policy) -> tuple[Kept, ...]:
     for point in newest_first:
         if point.pinned:
             reasons.setdefault(point.id, "pinned")
-    good = (p for p in newest_first if not p.problem and p.purpose != "safety" and p.bad is None and p.verdict == "healthy")
+    good = (
+        p for p in newest_first if not p.problem and p.purpose != "safety" and p.bad is None and p.verdict == "healthy"
+    )
     last_good = next(good, None)
     if last_good is not None:
         reasons.setdefault(last_good.id, "the last good one")

@@ -10,7 +10,7 @@ fsynced and renamed.
 from __future__ import annotations
 
 import contextlib
-import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -20,12 +20,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _candidate
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Manifest, from_json, identifier
 
-LEASE = 90.0
+LEASE = 60.0
 TEMPORARY = ".incomplete-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 
@@ -63,7 +63,7 @@ class StoredPoint:
 
     id: str
     path: str
-    manifest: Optional[Manifest]
+    manifest: Manifest | None
     events: tuple[Mapping[str, Any], ...]
     problem: str = ""
 
@@ -189,7 +189,7 @@ class Store:
 
     # -- lock ----------------------------------------------------------------------------------------------------
 
-    def lock(self) -> Optional[Lock]:
+    def lock(self) -> Lock | None:
         """Return the lock as it stands, None when nobody holds it."""
         try:
             with open(os.path.join(self.lock_dir, "lock.json"), encoding="utf-8") as stream:
@@ -204,61 +204,56 @@ class Store:
         """Whether the lock was not renewed in time, so that it may be taken over."""
         return lock.expires <= timestamp(now())
 
-    def acquire(self, run: str, owner: str, reason: str, *, lease: float = LEASE, takeover: bool = False) -> Optional[Lock]:
-        """Take the lock for ``run``; ``lease`` in seconds. Return the stale lock that was taken over, if any.
-
-        Raises :class:`LockHeld`. ``takeover`` takes it from a holder that still renews it.
-        """
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time look at the lock and change it; the kernel ends this with the process."""
         self.prepare()
-        stale = None
-        fresh = os.path.join(self.root, f"{TEMPORARY}lock-{run}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        os.mkdir(fresh, 0o700)
-        since = now()
-        lock = Lock(owner, reason, run, timestamp(since), timestamp(since + timedelta(seconds=lease)))
-        write_file(os.path.join(fresh, "lock.json"), json.dumps(asdict(lock)) + "\n")
-        while True:
-            try:
-                # Renaming onto a folder that is not empty fails: one winner, and the lock is never without content.
-                os.rename(fresh, self.lock_dir)
-                return stale
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
+        with open(os.path.join(self.root, "lock.guard"), "w", encoding="utf-8") as guard:
+            os.chmod(guard.name, 0o600)
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            yield
+
+    def acquire(
+        self, run: str, owner: str, reason: str, *, lease: float = LEASE, takeover: bool = False
+    ) -> Lock | None:
+        """Take the lock for ``run``; ``lease`` in seconds. Return the lock of another run that was taken over, if any.
+
+        Raises :class:`LockHeld`. ``takeover`` takes it even from a holder that still renews it.
+        """
+        with self._alone():
             held = self.lock()
             if held is not None and held.run != run and not takeover and not self.expired(held):
-                shutil.rmtree(fresh, ignore_errors=True)
                 raise LockHeld(self.application, held)
-            if held is not None and held.run != run:
-                stale = held
-            self._remove_lock()
+            since = now()
+            lock = Lock(owner, reason, run, timestamp(since), timestamp(since + timedelta(seconds=lease)))
+            os.makedirs(self.lock_dir, mode=0o700, exist_ok=True)
+            self._write_lock(lock)
+            return held if held is not None and held.run != run else None
 
-    def _remove_lock(self) -> None:
-        gone = os.path.join(self.root, f"{TEMPORARY}lock-gone-{os.getpid()}")
-        shutil.rmtree(gone, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self.lock_dir, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+    def _write_lock(self, lock: Lock) -> None:
+        write_file(os.path.join(self.lock_dir, "lock.json"), json.dumps(asdict(lock)) + "\n")
 
     def renew(self, run: str, *, lease: float = LEASE) -> None:
         """Extend the lock of ``run`` by ``lease`` seconds. Raises :class:`StoreError` when it no longer holds it."""
-        held = self.lock()
-        if held is None or held.run != run:
-            holder = f"{held.owner} for run {held.run}" if held else "nobody"
-            raise StoreError(f"run {run} does not hold the lock of {self.application}: {holder} does")
-        renewed = Lock(held.owner, held.reason, held.run, held.since, timestamp(now() + timedelta(seconds=lease)))
-        write_file(os.path.join(self.lock_dir, "lock.json"), json.dumps(asdict(renewed)) + "\n")
+        with self._alone():
+            held = self.lock()
+            if held is None or held.run != run:
+                holder = f"{held.owner} for run {held.run}" if held else "nobody"
+                raise StoreError(f"run {run} does not hold the lock of {self.application}: {holder} does")
+            until = timestamp(now() + timedelta(seconds=lease))
+            self._write_lock(Lock(held.owner, held.reason, held.run, held.since, until))
 
     def release(self, run: str) -> bool:
         """Give the lock back if ``run`` holds it; tell whether it did."""
-        held = self.lock()
-        if held is None or held.run != run:
-            return False
-        self._remove_lock()
-        return True
+        with self._alone():
+            held = self.lock()
+            if held is None or held.run != run:
+                return False
+            shutil.rmtree(self.lock_dir)
+            return True
 
     @contextlib.contextmanager
-    def held(self, run: str, *, owner: str = "", reason: str = "") -> Iterator[Optional[Lock]]:
+    def held(self, run: str, *, owner: str = "", reason: str = "") -> Iterator[Lock | None]:
         """Keep the lock renewed for the length of the block.
 
         With ``run`` that run must hold it already. Without, the lock is taken for this block alone, which yields

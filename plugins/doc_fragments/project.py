@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Options that describe the application's Compose project, its database and the run."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Documentation of the options that say what belongs to the application."""
+
+    DOCUMENTATION = r"""
+options:
+  project_src:
+    description:
+      - The project's folder on the host, where its compose files are.
+    type: path
+  project_name:
+    description:
+      - Name of the Compose project. The application's name when it is not given.
+    type: str
+  compose_files:
+    description:
+      - The compose files, relative to O(project_src) or absolute.
+      - When empty, those that the running containers were started with, else those that Compose finds by itself.
+    type: list
+    elements: str
+    default: []
+  env_files:
+    description:
+      - The files that Compose takes variables from. When empty, as for O(compose_files).
+    type: list
+    elements: str
+    default: []
+  profiles:
+    description:
+      - Compose profiles that are active.
+    type: list
+    elements: str
+    default: []
+  code_services:
+    description:
+      - Services that carry the application's code. Only these are replaced by a quick rollback.
+    type: list
+    elements: str
+    default: []
+  config_paths:
+    description:
+      - More files or folders that belong to a release, relative to O(project_src) or absolute.
+    type: list
+    elements: str
+    default: []
+"""
+
+    DATABASE = r"""
+options:
+  database:
+    description:
+      - Name of the application's PostgreSQL database. Empty when it has none.
+    type: str
+    default: ''
+  database_service:
+    description:
+      - The Compose service that runs the database's server.
+    type: str
+    default: postgres
+  database_user:
+    description:
+      - The role that owns the database's content. The database's name when it is not given.
+    type: str
+    default: ''
+  database_host:
+    description:
+      - Address of a server outside Docker. Empty when the server runs in O(database_service).
+    type: str
+    default: ''
+  database_port:
+    description:
+      - Port of the server.
+    type: int
+    default: 5432
+  database_password_file:
+    description:
+      - File on the host that holds the password. When not given, the environment of the database's container has it.
+    type: path
+  migration_tool:
+    description:
+      - The tool that keeps the migration history.
+    type: str
+    default: none
+    choices: [none, typeorm, alembic, django, knex, prisma]
+  migration_table:
+    description:
+      - The tool's bookkeeping table. The tool's own default when empty.
+    type: str
+    default: ''
+"""
+
+    RUN = r"""
+options:
+  run:
+    description:
+      - The run that this belongs to, from M(schedgen.rollback.rollback_run). It has to hold the application's lock.
+      - Without it the lock is taken for this call alone.
+    type: str
+    default: ''
+"""

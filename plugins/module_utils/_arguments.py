@@ -1,0 +1,40 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arguments that several modules share; the documentation fragments say the same. Pure; private to this collection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+APPLICATION: dict[str, Any] = {
+    "application": {"type": "str", "required": True},
+    "state_dir": {"type": "path", "default": "/var/lib/schedgen-rollback"},
+}
+
+PROJECT: dict[str, Any] = {
+    "project_src": {"type": "path"},
+    "project_name": {"type": "str"},
+    "compose_files": {"type": "list", "elements": "str", "default": []},
+    "env_files": {"type": "list", "elements": "str", "default": []},
+    "profiles": {"type": "list", "elements": "str", "default": []},
+    "code_services": {"type": "list", "elements": "str", "default": []},
+    "config_paths": {"type": "list", "elements": "str", "default": []},
+}
+
+DATABASE: dict[str, Any] = {
+    "database": {"type": "str", "default": ""},
+    "database_service": {"type": "str", "default": "postgres"},
+    "database_user": {"type": "str", "default": ""},
+    "database_host": {"type": "str", "default": ""},
+    "database_port": {"type": "int", "default": 5432},
+    "database_password_file": {"type": "path", "no_log": False},
+    "migration_tool": {
+        "type": "str",
+        "default": "none",
+        "choices": ["none", "typeorm", "alembic", "django", "knex", "prisma"],
+    },
+    "migration_table": {"type": "str", "default": ""},
+}
+
+RUN: dict[str, Any] = {"run": {"type": "str", "default": ""}}

@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What several modules make of their arguments, and the errors they answer. Private to this collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _command,
+    _compose,
+    _dump,
+    _files,
+    _git,
+    _images,
+    _libraries,
+    _postgres,
+    _releases,
+    _store,
+    _switching,
+    _targets,
+)
+
+# Errors that a person can act on; anything else is a fault of this collection and shows its traceback.
+EXPECTED = (
+    _command.CommandError,
+    _compose.EngineError,
+    _compose.ProjectError,
+    _dump.DumpError,
+    _files.FilesError,
+    _git.GitError,
+    _images.ImageError,
+    _libraries.MissingLibrary,
+    _postgres.DatabaseError,
+    _releases.ReleaseError,
+    _store.LockHeld,
+    _store.StoreError,
+    _switching.PrepareError,
+    _targets.TargetError,
+    ValueError,
+    OSError,
+)
+
+
+def next_step(error: Exception, otherwise: str) -> str:
+    """Return what a person does about an error: something particular where it is known, else ``otherwise``."""
+    if isinstance(error, _store.LockHeld):
+        return "Wait for that run to end. If you know that it is dead, pass -e rollback_lock_takeover=yes."
+    if isinstance(error, _libraries.MissingLibrary):
+        return f"Run {error.next_step}, then this again."
+    return otherwise
+
+
+def application_of(parameters: Mapping[str, Any]) -> _releases.Application:
+    """Return the declared application."""
+    return _releases.Application(
+        name=parameters["application"],
+        src=(parameters["project_src"] or "").rstrip("/"),
+        project=parameters["project_name"] or parameters["application"],
+        code_services=tuple(parameters["code_services"]),
+        compose_files=tuple(parameters["compose_files"]),
+        env_files=tuple(parameters["env_files"]),
+        profiles=tuple(parameters["profiles"]),
+        config_paths=tuple(parameters["config_paths"]),
+    )
+
+
+def login_of(client: Any, parameters: Mapping[str, Any]) -> _postgres.Login | None:
+    """Return how to log in to the declared database, None when the application has none.
+
+    Raises ``DatabaseError`` when its server does not run.
+    """
+    if not parameters["database"]:
+        return None
+    return _postgres.find_login(
+        client,
+        parameters["project_name"] or parameters["application"],
+        parameters["database_service"],
+        parameters["database"],
+        parameters["database_user"] or parameters["database"],
+        parameters["database_password_file"] or "",
+        parameters["database_host"],
+        parameters["database_port"],
+    )

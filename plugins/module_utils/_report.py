@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the report of a run from its journal. Pure; private to this collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+OUTCOMES = ("success", "nothing to do", "failed", "interrupted")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 4.2 s, 3 min 05 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def against_window(seconds: float, window: float) -> str:
+    """Return a duration held against its time window; a window of 0 is none."""
+    if window <= 0:
+        return duration(seconds)
+    verdict = "met" if seconds <= window else "missed"
+    return f"{duration(seconds)} (window {duration(window)}: {verdict})"
+
+
+def build(
+    run: str,
+    application: str,
+    journal: Sequence[Mapping[str, Any]],
+    outcome: str,
+    finished: datetime,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the report as plain data. Raises ValueError for an unknown outcome or a journal without a start."""
+    if outcome not in OUTCOMES:
+        raise ValueError(f"the outcome '{outcome}' is not one of {', '.join(OUTCOMES)}")
+    begin = next((entry for entry in journal if entry.get("step") == "run" and entry.get("status") == "started"), None)
+    if begin is None:
+        raise ValueError(f"the journal of run {run} has no start")
+    started = datetime.fromisoformat(begin["at"])
+    seconds = max(0.0, (finished - started).total_seconds())
+    steps = [
+        {
+            "after_s": round((datetime.fromisoformat(entry["at"]) - started).total_seconds(), 3),
+            **{key: value for key, value in entry.items() if key != "at"},
+        }
+        for entry in journal
+    ]
+    return {
+        "run": run,
+        "application": application,
+        "type": begin.get("type", ""),
+        "owner": begin.get("owner", ""),
+        "reason": begin.get("reason", ""),
+        "started": begin["at"],
+        "finished": finished.isoformat(timespec="milliseconds"),
+        "seconds": round(seconds, 3),
+        "window": float(begin.get("window", 0)),
+        "outcome": outcome,
+        "steps": steps,
+        **facts,
+    }
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return the report for people."""
+    lines = [
+        f"# {str(report['type']).capitalize()} rollback of {report['application']}: {report['outcome']}",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| Run | {report['run']} |",
+        f"| Started by | {report['owner'] or 'unknown'} |",
+        f"| Reason | {report['reason'] or 'none given'} |",
+        f"| Started | {report['started']} |",
+        f"| Duration | {against_window(report['seconds'], report['window'])} |",
+    ]
+    lines += [f"| {row['label']} | {row['value']} |" for row in report.get("rows", ())]
+    if report.get("message"):
+        lines += ["", "## What went wrong", "", "```text", str(report["message"]), "```"]
+    plan = report.get("plan") or {}
+    if plan.get("steps"):
+        lines += ["", "## Plan", ""] + [f"{number}. {step}" for number, step in enumerate(plan["steps"], start=1)]
+    if plan.get("warnings"):
+        lines += ["", "## Warnings", ""] + [f"- {warning}" for warning in plan["warnings"]]
+    lines += ["", "## Timeline", "", "| after | step | | |", "| --- | --- | --- | --- |"]
+    for step in report["steps"]:
+        took = f"{step['seconds']} s" if "seconds" in step else ""
+        lines.append(f"| {step['after_s']} s | {step['step']} | {step['status']} | {step.get('message') or took} |")
+    verification = report.get("verification") or {}
+    if verification:
+        lines += ["", f"## Verification: {verification.get('verdict', 'inconclusive')}", ""]
+        lines += [f"- {reason}" for reason in verification.get("reasons", ())]
+        probes = verification.get("probes", ())
+        if probes:
+            lines += ["", "| check | verdict | took | |", "| --- | --- | --- | --- |"]
+            lines += ["| {name} | {verdict} | {seconds} s | {message} |".format(**probe) for probe in probes]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,555 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prepare and carry out the switch from the running release to another. Private to this collection.
+
+Preparing touches nothing that runs. Carrying out is the critical section: it ends with the target healthy, or with
+what was there before put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _files,
+    _git,
+    _images,
+    _logins,
+    _plan,
+    _releases,
+    _targets,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._compose import (
+    ContainerState,
+    Project,
+    containers,
+    image,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
+    Release,
+    ServiceRelease,
+    release_from_dict,
+    release_to_dict,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, write_file
+
+# A container without a health check counts as well when it has run this long (seconds) without a restart.
+SETTLED = 2.0
+# A service that was restarted this often since the switch does not get well by waiting.
+HOPELESS_RESTARTS = 3
+POLL = 0.2
+
+
+class PrepareError(Exception):
+    """The switch cannot be made; nothing was touched."""
+
+
+class SwitchError(Exception):
+    """The switch failed. ``put_back`` tells whether what was there before is there again."""
+
+    def __init__(self, reason: str, put_back: bool, detail: str = "") -> None:
+        self.reason = reason
+        self.put_back = put_back
+        self.detail = detail
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with what it needs to be carried out."""
+
+    plan: _plan.Plan
+    target: Release
+    project: Project
+    source: str
+    file_diffs: tuple[tuple[str, str, str, str], ...] = field(default=(), repr=False)
+
+
+def _references(target: _targets.Target) -> dict[str, str]:
+    """Return the compose file's image name of every service that the target replaces."""
+    missing = [
+        name
+        for name, service in target.release.services.items()
+        if service.code and name not in target.rendered["services"]
+    ]
+    if missing:
+        raise PrepareError(
+            f"the compose files of {target.name} do not name {', '.join(sorted(missing))}, which ran then:"
+            " was it started with other files or a profile? Set rollback_compose_files or rollback_profiles"
+        )
+    return {
+        name: _targets.compose_reference(target.staged, target.rendered, name)
+        for name, service in target.release.services.items()
+        if service.code
+    }
+
+
+def _image_steps(
+    client: Any, store: Store, target: _targets.Target, references: Mapping[str, str], *, fetch: bool, timeout: float
+) -> tuple[_plan.Image, ...]:
+    """Have every image present (``fetch``), or only say where it would come from. Raises :class:`PrepareError`."""
+    steps, problems = [], []
+    for name, reference in sorted(references.items()):
+        service = target.release.services[name]
+        if "@" in reference and not reference.endswith(
+            tuple(digest.split("@", 1)[1] for digest in service.repo_digests) or "\0"
+        ):
+            problems.append(f"{name}: the compose file pins {reference}, which is not the recorded image")
+            continue
+        try:
+            place = (
+                _images.fetch(client, store, service, timeout=timeout)
+                if fetch
+                else _images.locate(client, store, service)
+            )
+        except _images.ImageError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        if place.place == "nowhere":
+            problems.append(f"{name}: image {service.reference} ({service.image_id[:19]}): {place.detail}")
+            continue
+        now = image(client, reference)
+        steps.append(_plan.Image(name, service.image_id, place.place, reference, now.id if now else ""))
+    if problems:
+        raise PrepareError("images cannot be had: " + "; ".join(problems))
+    by_reference: dict[str, str] = {}
+    for step in steps:
+        if by_reference.setdefault(step.reference, step.image_id) != step.image_id:
+            raise PrepareError(
+                f"two services use the name {step.reference} and ran different images: it can mean only one"
+            )
+    return tuple(steps)
+
+
+def _try_logins(target: _targets.Target, database_service: str, login: Login | None) -> list[str]:
+    """Log in to the database as the staged configuration would; return warnings. Raises :class:`PrepareError`."""
+    if login is None or login.container is None:
+        return []
+    names = {database_service, login.container.name}
+    names.update(alias for alias in (login.container.labels.get("com.docker.compose.service", ""),) if alias)
+    warnings, tried = [], set()
+    for service in sorted(name for name, entry in target.release.services.items() if entry.code):
+        environment = target.rendered["services"][service].get("environment") or {}
+        for found in _logins.find({key: str(value) for key, value in environment.items() if value is not None}):
+            where = f"{service} ({', '.join(found.variables)})"
+            if found.host not in names:
+                warnings.append(f"{where} names database host {found.host}, which was not tried")
+                continue
+            if (found.user, found.password, found.dbname) in tried:
+                continue
+            tried.add((found.user, found.password, found.dbname))
+            try:
+                query(Login(login.host, login.port, found.dbname, found.user, found.password), "SELECT 1")
+            except DatabaseError as error:
+                raise PrepareError(f"the database refuses the login that {where} would use: {error}") from error
+    return warnings
+
+
+def _orphans(running: _releases.Running, target: _targets.Target) -> tuple[list[str], list[str]]:
+    """Return services that run but are not in the target: those to remove, and warnings for those with data."""
+    if target.kind == "images":
+        return [], []
+    remove, warnings = [], []
+    for name in sorted(set(running.release.services) - set(target.rendered["services"])):
+        mine = [state for state in running.containers if state.service == name]
+        if any(mount.get("Type") == "volume" for state in mine for mount in state.mounts):
+            warnings.append(f"{name} is not part of this release and holds a volume: it is left running")
+        else:
+            remove.append(name)
+    return remove, warnings
+
+
+def prepare(
+    client: Any,
+    store: Store,
+    application: _releases.Application,
+    name: str,
+    staging: str,
+    *,
+    database_service: str,
+    login: Login | None,
+    applied: Sequence[str] | None,
+    schema_reason: str = "",
+    start_first: Sequence[str] = (),
+    fetch: bool = True,
+    pull_timeout: float = 300,
+) -> tuple[Prepared, _releases.Running]:
+    """Find out everything that can fail, and have everything present; touch nothing that runs.
+
+    Raises :class:`PrepareError`, and what reading, resolving and rendering raise.
+    """
+    running = _releases.read(client, application)
+    target = _targets.resolve(client, store, application, running, name, staging, pull=fetch, timeout=pull_timeout)
+    references = _references(target)
+    steps = _image_steps(client, store, target, references, fetch=fetch, timeout=pull_timeout)
+    warnings = [*target.warnings, *_try_logins(target, database_service, login)]
+    remove, orphan_warnings = _orphans(running, target)
+    warnings += orphan_warnings
+    commit, ref, changes = _file_steps(running, target)
+    exact = target.kind == "restore point"
+    to_replace = _plan.services_to_replace(running.release.services, target.release.services, steps, exact)
+    if target.kind == "git" and (commit or changes):
+        to_replace = tuple(sorted(references))
+    start, drift = _stateful(running, target)
+    plan = _plan.Plan(
+        application=application.name,
+        kind=target.kind,
+        target=name,
+        label=target.release.label if target.kind != "images" else name,
+        running=running.release.id,
+        running_label=running.release.label,
+        images=steps,
+        commit=commit,
+        ref=ref,
+        files=tuple((change.path, change.action) for change in changes),
+        replace=to_replace,
+        start_first=tuple(sorted(set(start_first) & set(to_replace))),
+        start=tuple(start),
+        remove=tuple(remove),
+        scale=_scale(target, references),
+        schema=_plan.compare_schema(applied, target.migrations, schema_reason),
+        warnings=tuple(dict.fromkeys([*warnings, *drift])),
+    )
+    project = _real_project(application, target)
+    return Prepared(plan, target.release, project, target.source, _file_diffs(running, target)), running
+
+
+def _file_diffs(running: _releases.Running, target: _targets.Target) -> tuple[tuple[str, str, str, str], ...]:
+    """Return path, kind, and text before and after, of every file of either release that differs."""
+    if target.kind == "images":
+        return ()
+    kinds = {**running.found.kinds, **{entry.path: entry.kind for entry in target.release.files}}
+    recorded = {entry.path: entry.stored for entry in target.release.files if entry.stored}
+    changed = []
+    for path, kind in sorted(kinds.items()):
+        before = _text(_files.full_path(running.project.src, path))
+        staged = (
+            os.path.join(target.source, recorded.get(path, ""))
+            if os.path.isabs(path)
+            else os.path.join(target.staged.src, path)
+        )
+        after = _text(staged)
+        if before != after:
+            changed.append((path, kind, before, after))
+    return tuple(changed)
+
+
+def _text(path: str) -> str:
+    """Return a file's text, '' when there is none, and a remark in place of what is no text."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except (FileNotFoundError, IsADirectoryError):
+        return ""
+    except UnicodeDecodeError:
+        return "(not text)\n"
+
+
+def _real_project(application: _releases.Application, target: _targets.Target) -> Project:
+    release = target.release
+    return Project(
+        application.project, application.src.rstrip("/"), release.compose_files, release.env_files, release.profiles
+    )
+
+
+def _file_steps(running: _releases.Running, target: _targets.Target) -> tuple[str, str, list[_files.Change]]:
+    """Return the commit to check out ('' for none), its branch, and the files to put back besides."""
+    release, src = target.release, running.project.src
+    git = release.git
+    commit = ref = ""
+    if git is not None and _git.has_commit(src, git.commit):
+        now = running.release.git
+        if now is None or now.commit != git.commit or not now.clean:
+            commit, ref = git.commit, git.ref
+    changes = list(_files.compare(src, release.files, release.absent))
+    if commit:
+        covered = _git.tracked(src, commit) - set(git.changed if git else ())
+        changes = [change for change in changes if change.path not in covered]
+    return commit, ref, changes
+
+
+def _stateful(running: _releases.Running, target: _targets.Target) -> tuple[list[str], list[str]]:
+    """Return the target's other services that do not run, and sentences on those that run otherwise than recorded."""
+    if target.kind == "images":
+        return [], []
+    start, drift = [], []
+    for name, then in sorted(target.release.services.items()):
+        if then.code:
+            continue
+        now = running.release.services.get(name)
+        if now is None or not any(state in ("running", "healthy", "starting", "unhealthy") for state in now.states):
+            start.append(name)
+        elif (now.image_id, now.config_hash) != (then.image_id, then.config_hash):
+            drift.append(
+                f"{name} runs otherwise than recorded (image or configuration): a quick rollback leaves it as it is"
+            )
+    if target.kind == "git":
+        present = {name for name, entry in running.release.services.items() if entry.states}
+        start = sorted(set(target.rendered["services"]) - present - set(target.release.services))
+    return start, drift
+
+
+def _scale(target: _targets.Target, references: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+    """Return the services whose number of containers was not the compose file's own."""
+    return tuple(
+        (name, target.release.services[name].replicas)
+        for name in sorted(references)
+        if target.release.services[name].replicas != _targets.rendered_replicas(target.rendered, name)
+    )
+
+
+@dataclass
+class Switch:
+    """The critical section: one switch, journalled, that ends with the target healthy or with what was before.
+
+    ``before`` and ``before_source`` are the safety restore point's release and folder; ``deadline`` in seconds is the
+    time that the target has to become healthy.
+    """
+
+    client: Any
+    store: Store
+    run: str
+    prepared: Prepared
+    before: Release
+    before_source: str
+    deadline: float = 120.0
+    _timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds that each step took."""
+        return dict(self._timings)
+
+    @contextlib.contextmanager
+    def _step(self, name: str, **details: Any) -> Iterator[None]:
+        self.store.journal(self.run, name, "started", **details)
+        started = time.monotonic()
+        try:
+            yield
+        except Exception as error:
+            self.store.journal(
+                self.run, name, "failed", message=str(error), seconds=round(time.monotonic() - started, 3)
+            )
+            raise
+        self._timings[name] = round(time.monotonic() - started, 3)
+        self.store.journal(self.run, name, "done", seconds=self._timings[name])
+
+    def carry_out(self) -> dict[str, float]:
+        """Switch, wait until healthy and compare what runs with the plan. Raises :class:`SwitchError`."""
+        plan, project = self.prepared.plan, self.prepared.project
+        self.store.journal(self.run, "switch", "started", target=plan.target, plan=plan.hash)
+        try:
+            with self._step("files"):
+                self._put_files(self.prepared.target, self.prepared.source, plan.commit, plan.ref)
+            with self._step("references"):
+                for step in plan.images:
+                    if "@" not in step.reference and step.points_to != step.image_id:
+                        _images.tag(self.client, step.image_id, step.reference)
+            expected = {step.service: step.image_id for step in plan.images}
+            with self._step("services", replace=list(plan.replace)):
+                self._replace(project, plan, expected)
+            with self._step("health"):
+                self._wait(project.name, expected, self.prepared.target.services)
+            with self._step("compare"):
+                self._compare(project.name, expected)
+        except Exception as error:
+            reason = str(error)
+            detail = self._put_back()
+            self.store.journal(self.run, "switch", "failed", message=reason, put_back=not detail)
+            raise SwitchError(reason, not detail, detail) from error
+        self.store.journal(self.run, "switch", "done", target=plan.target)
+        return self.timings
+
+    def _put_files(self, release: Release, source: str, commit: str, ref: str) -> None:
+        src = self.prepared.project.src
+        aside = os.path.join(self.store.run_path(self.run), "set_aside")
+        if commit:
+            _git.check_out(src, commit, ref)
+        if source:
+            os.makedirs(aside, mode=0o700, exist_ok=True)
+            _files.put_back(src, source, release.files, release.absent, aside)
+
+    def _up(self, project: Project, services: Sequence[str], options: Sequence[str] = ()) -> None:
+        if services:
+            project.check(
+                ["up", "--detach", "--no-build", "--pull", "never", "--no-deps", *options, *services],
+                timeout=self.deadline + 60,
+            )
+
+    def _replace(self, project: Project, plan: _plan.Plan, expected: Mapping[str, str]) -> None:
+        scale = dict(plan.scale)
+        self._up(project, plan.start, ["--no-recreate"])
+        for name in plan.start_first:
+            self._start_first(project, name, expected[name], self.prepared.target.services[name].replicas)
+        # Also the services that the plan finds right: Compose leaves them alone, and it sees what the plan cannot.
+        rest = [name for name in expected if name not in plan.start_first]
+        self._up(project, rest, [f"--scale={name}={scale[name]}" for name in rest if name in scale])
+        self._remove(project.name, plan.remove)
+
+    def _start_first(self, project: Project, name: str, image_id: str, replicas: int) -> None:
+        """Add new containers beside the old ones, wait for their health, then stop the old ones."""
+        old = containers(self.client, project.name, services=[name])
+        self._up(project, [name], ["--no-recreate", f"--scale={name}={len(old) + replicas}"])
+        known = {state.id for state in old}
+
+        def new_ones() -> list[ContainerState]:
+            return [state for state in containers(self.client, project.name, services=[name]) if state.id not in known]
+
+        try:
+            self._until(lambda: _not_well(new_ones(), {name: image_id}, {name: replicas}))
+        except PrepareError:
+            for state in new_ones():
+                self.client.api.remove_container(state.id, force=True, v=True)
+            raise
+        for state in old:
+            self.client.api.stop(state.id)
+            self.client.api.remove_container(state.id, force=True, v=True)
+
+    def _remove(self, project_name: str, services: Sequence[str]) -> None:
+        if services:
+            for state in containers(self.client, project_name, services=services):
+                self.client.api.stop(state.id)
+                self.client.api.remove_container(state.id, v=True)
+
+    def _wait(self, project_name: str, expected: Mapping[str, str], services: Mapping[str, ServiceRelease]) -> None:
+        replicas = {name: services[name].replicas for name in expected}
+        self._until(lambda: _not_well(containers(self.client, project_name, services=expected), expected, replicas))
+
+    def _until(self, problems: Any) -> None:
+        """Wait until ``problems()`` returns none. Raises :class:`PrepareError` when they last or are hopeless."""
+        end = time.monotonic() + self.deadline
+        while True:
+            found = problems()
+            if not found:
+                return
+            hopeless = [text for text, final in found if final]
+            if hopeless or time.monotonic() >= end:
+                texts = hopeless or [text for text, _final in found]
+                limit = "" if hopeless else f" after {self.deadline:g} s"
+                raise PrepareError(f"not healthy{limit}: {'; '.join(texts)}")
+            time.sleep(POLL)
+
+    def _compare(self, project_name: str, expected: Mapping[str, str]) -> None:
+        wrong = [
+            f"{state.name} runs {state.image_id[:19]} and not {expected[state.service][:19]}"
+            for state in containers(self.client, project_name, services=expected)
+            if state.image_id != expected[state.service]
+        ]
+        if wrong:
+            raise PrepareError("what runs is not what the plan says: " + "; ".join(wrong))
+
+    def _put_back(self) -> str:
+        """Make things as they were before the switch; return what could not be put back ('' when all was)."""
+        before, plan = self.before, self.prepared.plan
+        self.store.journal(self.run, "put back", "started")
+        problems = []
+        project = Project(
+            self.prepared.project.name, before.src, before.compose_files, before.env_files, before.profiles
+        )
+        code = {name: entry for name, entry in before.services.items() if entry.code}
+        try:
+            git = before.git
+            self._put_files(
+                before, self.before_source, git.commit if git and plan.commit else "", git.ref if git else ""
+            )
+            for step in plan.images:
+                if "@" in step.reference or step.points_to == step.image_id:
+                    continue
+                if step.points_to:
+                    _images.tag(self.client, step.points_to, step.reference)
+                else:
+                    _images.untag(self.client, step.reference)
+            rendered = project.config()
+            for name, entry in code.items():
+                reference = _targets.compose_reference(project, rendered, name) if name in rendered["services"] else ""
+                now = image(self.client, reference) if reference else None
+                # Only for the moment of starting: what the name meant before is restored above where it differed.
+                if reference and "@" not in reference and (now is None or now.id != entry.image_id):
+                    _images.tag(self.client, entry.image_id, reference)
+                    problems.append(f"{reference} now means {entry.image_id[:19]}, as {name} ran it")
+            scale = [f"--scale={name}={entry.replicas}" for name, entry in code.items() if name in rendered["services"]]
+            self._up(project, [name for name in code if name in rendered["services"]], scale)
+            self._remove(project.name, sorted(set(self.prepared.target.services) - set(before.services)))
+            removed = [name for name in plan.remove if name in rendered["services"]]
+            self._up(project, [name for name in removed if name not in code], ["--no-recreate"])
+            missing = self._not_as_before(project.name, code)
+        except Exception as error:
+            missing = [str(error)]
+        self.store.journal(self.run, "put back", "failed" if missing else "done", problems=[*missing, *problems])
+        return "; ".join(missing)
+
+    def _not_as_before(self, project_name: str, code: Mapping[str, ServiceRelease]) -> list[str]:
+        """Return, in sentences, which services do not have the images and numbers of containers they had before."""
+        wrong = []
+        states = containers(self.client, project_name, services=code)
+        for name, entry in code.items():
+            mine = [state for state in states if state.service == name]
+            if len(mine) != entry.replicas or (
+                not entry.mixed and any(state.image_id != entry.image_id for state in mine)
+            ):
+                wrong.append(f"{name} has {len(mine)} of {entry.replicas} containers of {entry.image_id[:19]}")
+        return wrong
+
+
+def _not_well(
+    states: Sequence[ContainerState], expected: Mapping[str, str], replicas: Mapping[str, int]
+) -> list[tuple[str, bool]]:
+    """Return what is not well yet, each with whether waiting cannot help."""
+    problems: list[tuple[str, bool]] = []
+    for name in expected:
+        mine = [state for state in states if state.service == name]
+        if len(mine) < replicas[name]:
+            problems.append((f"{name} has {len(mine)} of {replicas[name]} containers", False))
+        for state in mine:
+            if state.running and (state.health == "healthy" or (not state.health and _age(state) >= SETTLED)):
+                continue
+            if state.restarts >= HOPELESS_RESTARTS:
+                problems.append(
+                    (f"{state.name} was restarted {state.restarts} times (exit code {state.exit_code})", True)
+                )
+            elif state.state in ("exited", "dead"):
+                problems.append((f"{state.name} is {state.state} (exit code {state.exit_code})", True))
+            elif state.running and not state.health:
+                problems.append((f"{state.name} runs for less than {SETTLED:g} s", False))
+            else:
+                problems.append((f"{state.name} is {state.health or state.state}", False))
+    return problems
+
+
+def _age(state: ContainerState) -> float:
+    """Return for how many seconds a container runs."""
+    started = datetime.fromisoformat(state.started_at[:19]).replace(tzinfo=timezone.utc)
+    return (datetime.now(timezone.utc) - started).total_seconds()
+
+
+def write_plan(store: Store, run: str, prepared: Prepared) -> None:
+    """Keep a prepared plan in its run's folder, for the switch that carries it out."""
+    document = {
+        "plan": _plan.plan_to_dict(prepared.plan),
+        "target": release_to_dict(prepared.target),
+        "source": prepared.source,
+    }
+    write_file(os.path.join(store.run_path(run), "plan.json"), json.dumps(document, indent=1) + "\n")
+
+
+def read_plan(store: Store, run: str, application: _releases.Application) -> Prepared:
+    """Return the plan that was prepared for a run. Raises :class:`PrepareError` when there is none."""
+    try:
+        with open(os.path.join(store.run_path(run), "plan.json"), encoding="utf-8") as stream:
+            document = json.load(stream)
+    except (FileNotFoundError, ValueError) as error:
+        raise PrepareError(f"run {run} has no prepared plan: {error}") from error
+    release = release_from_dict(document["target"])
+    project = Project(
+        application.project, application.src.rstrip("/"), release.compose_files, release.env_files, release.profiles
+    )
+    return Prepared(_plan.plan_from_dict(document["plan"]), release, project, document["source"])

@@ -1,0 +1,396 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Switch the code services of a Compose application to another release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_release
+short_description: Switch the code services of a Compose application to another release
+description:
+  - Makes the services that carry code what a restore point, a git tag or given images say, that is files, images and
+    containers. Stateful services keep running, and the database is not changed.
+  - With O(state=prepared) everything that can fail is done before anything that runs is touched. Images are fetched,
+    files are staged and rendered, the database login is tried, migrations are compared. The result is a plan.
+  - With O(state=switched) that plan is carried out, until the target is healthy and runs exactly the planned images.
+    When that fails, what was there before is put back, and the module fails.
+  - Run O(state=switched) under C(async), so that it goes on when the controller is gone.
+author:
+  - schedgen.rollback contributors (@schedgen)
+extends_documentation_fragment:
+  - schedgen.rollback.application
+  - schedgen.rollback.application.libraries
+  - schedgen.rollback.project
+  - schedgen.rollback.project.database
+  - schedgen.rollback.project.run
+  - schedgen.rollback.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - With O(state=prepared) images are looked for and not fetched. With O(state=switched) the plan is made and not
+        carried out.
+  diff_mode:
+    support: full
+    details:
+      - Shows files and images before and after. Values of env files, and of keys that sound like secrets, are hidden.
+options:
+  state:
+    description:
+      - V(prepared) makes the plan, V(switched) carries out the plan that was prepared for O(run).
+    type: str
+    choices: [prepared, switched]
+    required: true
+  to:
+    description:
+      - Where to go. A restore point's id, a git tag or commit, or images per service as
+        C(service=tag,service=sha256:...,service=repository:tag).
+      - Needed for O(state=prepared).
+    type: str
+    default: ''
+  accept_schema:
+    description:
+      - Go on although the applied migrations are not those of the target.
+    type: bool
+    default: false
+  start_first:
+    description:
+      - Services whose new containers are started and healthy before the old ones are stopped.
+      - They must have no published port and no container name, and what calls them must look up addresses each time.
+    type: list
+    elements: str
+    default: []
+  safety:
+    description:
+      - The safety restore point, with O(state=switched). It is what is put back when the switch fails.
+    type: str
+    default: ''
+  plan:
+    description:
+      - The hash of the plan that was approved, with O(state=switched). Another plan is refused.
+    type: str
+    default: ''
+  deadline:
+    description:
+      - Seconds that the target has to become healthy.
+    type: float
+    default: 120
+  pull_timeout:
+    description:
+      - Seconds that fetching one image may take.
+    type: float
+    default: 300
+"""
+
+EXAMPLES = r"""
+- name: Prepare the way back
+  schedgen.rollback.compose_release:
+    application: schedgen
+    state: prepared
+    run: "{{ begun.run }}"
+    project_src: /opt/schedgen
+    code_services: [backend, frontend, pdf-worker]
+    database: schedgen
+    migration_tool: typeorm
+    to: 20261122T131500.123Z
+  register: prepared
+
+- name: Go back
+  schedgen.rollback.compose_release:
+    application: schedgen
+    state: switched
+    run: "{{ begun.run }}"
+    project_src: /opt/schedgen
+    code_services: [backend, frontend, pdf-worker]
+    safety: "{{ safety.id }}"
+    plan: "{{ prepared.plan.hash }}"
+  async: 600
+  poll: 1
+"""
+
+RETURN = r"""
+plan:
+  description: The plan, with its hash, its steps in sentences, whether it changes anything, schema and warnings.
+  returned: success
+  type: dict
+  sample:
+    hash: 3f0a51b6c2de
+    changed: true
+    steps: ["replace the containers of backend, frontend"]
+expected:
+  description: The image id that each code service is to run.
+  returned: success
+  type: dict
+  sample:
+    backend: sha256:0d5e6f
+release:
+  description: Fingerprint of the release that runs after the switch.
+  returned: with O(state=switched)
+  type: str
+timings:
+  description: Seconds that each step of the critical section took.
+  returned: with O(state=switched)
+  type: dict
+put_back:
+  description: Whether, after a failure, what was there before is there again.
+  returned: on failure with O(state=switched)
+  type: bool
+rollback_screen:
+  description: What the operator's screen shows of this.
+  returned: always
+  type: dict
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _arguments,
+    _compose,
+    _failure,
+    _masking,
+    _plan,
+    _postgres,
+    _releases,
+    _switching,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
+    EXPECTED,
+    application_of,
+    login_of,
+    next_step,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
+
+
+def read_history(client: Any, parameters: Mapping[str, Any]) -> tuple[Any, Any, str]:
+    """Return the database login and the applied migrations, each None where it cannot be had, and why."""
+    if not parameters["database"]:
+        return None, None, "the application has no database"
+    try:
+        login = login_of(client, parameters)
+        if login is None or parameters["migration_tool"] == "none":
+            return login, None, "no migration tool is declared"
+        applied = _releases.applied_migrations(login, parameters["migration_tool"], parameters["migration_table"])
+        return login, applied, "the migration tool's table does not exist" if applied is None else ""
+    except _postgres.DatabaseError as error:
+        return None, None, f"the database cannot be asked: {error}"
+
+
+def prepare(
+    store: Store, parameters: Mapping[str, Any], *, pretend: bool
+) -> tuple[_switching.Prepared, dict[str, Any]]:
+    """Prepare the switch; return it with the module's result. Raises what preparing raises."""
+    client = _compose.connect()
+    application = application_of(parameters)
+    login, applied, reason = read_history(client, parameters)
+    parent = None
+    if not pretend:
+        store.prepare()
+        parent = store.root
+    staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=parent)
+    try:
+        prepared, running = _switching.prepare(
+            client,
+            store,
+            application,
+            parameters["to"],
+            staging,
+            database_service=parameters["database_service"],
+            login=login,
+            applied=applied,
+            schema_reason=reason,
+            start_first=parameters["start_first"],
+            fetch=not pretend,
+            pull_timeout=parameters["pull_timeout"],
+        )
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    plan = prepared.plan
+    if not pretend and parameters["run"]:
+        _switching.write_plan(store, parameters["run"], prepared)
+        store.journal(parameters["run"], "plan", "done", hash=plan.hash, target=plan.target, steps=plan.sentences())
+    fetched = [image.service for image in plan.images if image.place != "present"]
+    result = {
+        "changed": plan.changed if pretend else bool(fetched),
+        "plan": _plan.plan_to_dict(plan),
+        "expected": {image.service: image.image_id for image in plan.images},
+        "diff": diffs(prepared, running.release),
+        "rollback_screen": screen(plan),
+    }
+    return prepared, result
+
+
+def diffs(prepared: _switching.Prepared, running: Any) -> list[dict[str, str]]:
+    """Return images and files before and after, for ``--diff``, without secrets."""
+    plan = prepared.plan
+    before = "".join(
+        f"{image.service}: {running.services[image.service].image_id}\n"
+        for image in plan.images
+        if image.service in running.services
+    )
+    after = "".join(f"{image.service}: {image.image_id}\n" for image in plan.images)
+    shown = [{"before_header": "images that run", "after_header": "images to run", "before": before, "after": after}]
+    for path, kind, old, new in prepared.file_diffs:
+        masked_old, masked_new = _masking.mask_pair(old, new, kind)
+        shown.append({"before_header": path, "after_header": path, "before": masked_old, "after": masked_new})
+    return [entry for entry in shown if entry["before"] != entry["after"]]
+
+
+def screen(plan: _plan.Plan) -> dict[str, Any]:
+    """Return what the operator's screen shows of a plan."""
+    steps = plan.sentences()
+    headline = f"Plan {plan.hash}: {plan.running_label} -> {plan.label} ({plan.kind} {plan.target})"
+    if not plan.changed:
+        headline = f"Nothing to do: {plan.label} runs already"
+    lines = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
+    lines += [f"Note: {warning}" for warning in plan.warnings]
+    migrations = {
+        "equal": "migrations are those of the target",
+        "differs": f"{len(plan.schema.added)} migrations added since, {len(plan.schema.missing)} missing",
+    }.get(plan.schema.verdict, f"migrations not compared: {plan.schema.reason}")
+    return {
+        "headline": headline,
+        "lines": [*lines, f"Schema: {migrations}"],
+        "rows": [
+            {"label": "From", "value": f"{plan.running_label} ({plan.running})"},
+            {"label": "To", "value": f"{plan.label} ({plan.kind} {plan.target})"},
+        ],
+    }
+
+
+def schema_refusal(plan: _plan.Plan, parameters: Mapping[str, Any]) -> str:
+    """Return why the schema forbids an application rollback, '' when it does not."""
+    schema = plan.schema
+    if parameters["accept_schema"] or not plan.changed:
+        return ""
+    if schema.verdict == "differs":
+        told = []
+        if schema.added:
+            told.append(f"applied since {plan.label}: {', '.join(schema.added)}")
+        if schema.missing:
+            told.append(f"recorded with {plan.label} and applied no more: {', '.join(schema.missing)}")
+        return f"the database's migrations are not those of {plan.label}; {'; '.join(told)}"
+    compared = plan.kind == "restore point" and parameters["database"] and parameters["migration_tool"] != "none"
+    if schema.verdict == "unknown" and compared and "cannot be asked" in schema.reason:
+        return f"whether the database fits {plan.label} is not known: {schema.reason}"
+    return ""
+
+
+def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out the prepared plan and return the module's result. Raises SwitchError and PrepareError."""
+    run, application = parameters["run"], application_of(parameters)
+    client = _compose.connect()
+    prepared = _switching.read_plan(store, run, application)
+    plan = prepared.plan
+    if parameters["plan"] and parameters["plan"] != plan.hash:
+        raise _switching.PrepareError(f"the approved plan is {parameters['plan']}, the prepared one is {plan.hash}")
+    safety = store.point(parameters["safety"])
+    if safety.manifest is None:
+        raise _switching.PrepareError(f"the safety restore point {safety.id} cannot be used: {safety.problem}")
+    running = _releases.read(client, application).release
+    if running.id != plan.running:
+        raise _switching.PrepareError(
+            f"something was deployed after the plan was made: {running.label} ({running.id}) runs"
+            f" and not {plan.running_label}"
+        )
+    # The terminal or the connection may go away now; what was begun is brought to its end.
+    for name in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
+    before = safety.manifest.release
+    timings = _switching.Switch(client, store, run, prepared, before, safety.path, parameters["deadline"]).carry_out()
+    after = _releases.read(client, application).release
+    store.journal(run, "release", "done", release=after.id, label=after.label)
+    told = ", ".join(f"{name} {seconds} s" for name, seconds in timings.items())
+    return {
+        "changed": True,
+        "plan": _plan.plan_to_dict(plan),
+        "expected": {image.service: image.image_id for image in plan.images},
+        "release": after.id,
+        "timings": timings,
+        "rollback_screen": {
+            "headline": f"{plan.label} runs: {len(plan.images)} services have the planned images and are healthy",
+            "lines": [f"Took: {told}"],
+        },
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **_arguments.APPLICATION,
+            **_arguments.PROJECT,
+            **_arguments.DATABASE,
+            **_arguments.RUN,
+            "state": {"type": "str", "choices": ["prepared", "switched"], "required": True},
+            "to": {"type": "str", "default": ""},
+            "accept_schema": {"type": "bool", "default": False},
+            "start_first": {"type": "list", "elements": "str", "default": []},
+            "safety": {"type": "str", "default": ""},
+            "plan": {"type": "str", "default": ""},
+            "deadline": {"type": "float", "default": 120},
+            "pull_timeout": {"type": "float", "default": 300},
+        },
+        required_if=[("state", "prepared", ("project_src", "to")), ("state", "switched", ("project_src",))],
+        supports_check_mode=True,
+    )
+    parameters = module.params
+    untouched = "Nothing that runs was touched: the application is as it was."
+    try:
+        store = Store(parameters["state_dir"], parameters["application"])
+        if parameters["state"] == "prepared" or module.check_mode:
+            if not parameters["to"]:
+                raise ValueError("'to' is needed to make a plan")
+            prepared, result = prepare(store, parameters, pretend=module.check_mode)
+            refusal = schema_refusal(prepared.plan, parameters)
+            if refusal:
+                module.fail_json(
+                    msg=_failure.explain(
+                        f"Refused: {refusal}.",
+                        untouched,
+                        "Roll the database back as well: ansible-playbook database-rollback.yml. If you know that"
+                        f" {prepared.plan.label} can live with this schema: -e rollback_accept_schema=yes.",
+                    ),
+                    plan=result["plan"],
+                )
+        else:
+            with store.held(parameters["run"]):
+                result = switch(store, parameters)
+    except _switching.SwitchError as error:
+        root = os.path.join(store.runs_dir, parameters["run"])
+        if error.put_back:
+            state = "What ran before was put back: the same images, files and number of containers run again."
+            following = (
+                "See what the target's containers say (docker compose logs), name another one with -e rollback_to=<id>."
+            )
+        else:
+            state = f"What ran before could NOT be put back whole: {error.detail}."
+            following = (
+                f"The safety restore point is {parameters['safety']}."
+                f" Run this again, or go back with -e rollback_to={parameters['safety']}."
+            )
+        module.fail_json(
+            msg=_failure.explain(
+                f"The switch failed: {error.reason}.", state, f"{following} Journal: {root}/journal.jsonl"
+            ),
+            put_back=error.put_back,
+        )
+    except EXPECTED as error:
+        module.fail_json(
+            msg=_failure.explain(
+                str(error), untouched, next_step(error, "Mend the cause, or name another target with -e rollback_to=….")
+            )
+        )
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
