@@ -10,10 +10,15 @@ from __future__ import annotations
 class ModuleDocFragment:
     """Documentation of attributes: the bare names here, and ready-made sets below."""
 
-    # A module that extends this states its own support for each attribute.
+    # A module that extends this states its own support for the modes. All modules are in the group.
     DOCUMENTATION = r"""
 options: {}
 attributes:
+  action_group:
+    description: Use C(group/schedgen.rollback.rollback) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - schedgen.rollback.rollback
   check_mode:
     description: Can run in C(check_mode) and say what would change without changing anything.
   diff_mode:
@@ -22,7 +27,7 @@ attributes:
     description: A second run with the same arguments changes nothing, when nothing else changed in between.
 """
 
-    # For every module: they all belong to the group, so that C(module_defaults) can set the common options once.
+    # The same as above, for whoever names it.
     ACTIONGROUP_ROLLBACK = r"""
 options: {}
 attributes:

@@ -22,6 +22,7 @@ HOME = "ansible_collections.schedgen.rollback.plugins."
 WORLD = {
     "_command",
     "_compose",
+    "_declared",
     "_dump",
     "_files",
     "_git",

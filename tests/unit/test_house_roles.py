@@ -58,6 +58,13 @@ def _trust(value: Any) -> Any:
     return trust_as_template(value) if isinstance(value, str) else value
 
 
+def _as_spec_says(value: Any, option: dict[str, Any]) -> Any:
+    """Older versions of ansible-core make text of every number that comes out of a template; modules make it one again."""
+    if isinstance(value, str) and option.get("type") in ("int", "float") and value.strip():
+        return int(value) if option["type"] == "int" else float(value)
+    return value
+
+
 def differences(defaults: dict[str, Any], options: dict[str, Any]) -> list[str]:
     """Where the defaults of a role are not what its argument spec says."""
     found = [f"{name} is in the defaults, and not in the spec" for name in defaults if name not in options]
@@ -70,7 +77,7 @@ def differences(defaults: dict[str, Any], options: dict[str, Any]) -> list[str]:
             if "default" in option:
                 found.append(f"{name} has a default in the spec, and none in the defaults")
             continue
-        real = render(defaults[name], defaults)
+        real = _as_spec_says(render(defaults[name], defaults), option)
         if real is UNKNOWABLE:
             # Its description says where it comes from; a literal one would be a guess.
             if "default" in option and option["default"] != defaults[name]:
@@ -157,7 +164,7 @@ def test_a_difference_is_found(defaults: dict[str, Any], options: dict[str, Any]
     ("defaults", "options"),
     [
         ({"a": "{{ rollback_a | default('x') }}"}, {"a": {"default": "x"}}),
-        ({"a": "{{ rollback_a | default(5) }}"}, {"a": {"default": 5}}),
+        ({"a": "{{ rollback_a | default(5) }}"}, {"a": {"default": 5, "type": "int"}}),
         ({"a": "{{ rollback_a | default([]) }}"}, {"a": {"default": []}}),
         ({"a": "x", "b": "{{ a }}"}, {"a": {"default": "x"}, "b": {"default": "x"}}),
         ({"a": "{{ lookup('env', 'USER') }}"}, {"a": {}}),
