@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from house import expressions
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "ansible_collections.schedgen.rollback.plugins."
@@ -247,24 +248,6 @@ def test_a_role_does_not_include_its_siblings(role: Path) -> None:
     meta = role / "meta" / "main.yml"
     dependencies = (yaml.safe_load(meta.read_text()) or {}).get("dependencies", []) if meta.exists() else []
     assert not dependencies, "a role depends on no role"
-
-
-EXPRESSION_WORDS = ("when", "failed_when", "changed_when", "until", "that", "var")
-
-
-def expressions(value: Any, key: str = "") -> Iterator[str]:
-    """Every piece of Jinja in a YAML document: what is evaluated, not what is told to a person."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from expressions(name)
-            yield from expressions(inner, str(name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from expressions(inner, key)
-    elif isinstance(value, str):
-        if key in EXPRESSION_WORDS:
-            yield value
-        yield from re.findall(r"\{\{.*?\}\}|\{%.*?%\}", value, re.DOTALL)
 
 
 # `rollback_screen` is a key that results carry, and no variable.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from house import expressions
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path for path in (ROOT / "roles").glob("*") if path.is_dir())
@@ -59,7 +61,7 @@ def _trust(value: Any) -> Any:
 
 
 def _as_spec_says(value: Any, option: dict[str, Any]) -> Any:
-    """Older versions of ansible-core make text of every number that comes out of a template; modules make it one again."""
+    """Older versions of ansible-core make text of numbers that come out of a template; modules make them numbers."""
     if isinstance(value, str) and option.get("type") in ("int", "float") and value.strip():
         return int(value) if option["type"] == "int" else float(value)
     return value
@@ -142,6 +144,48 @@ def test_the_role_has_its_metadata(role: Path) -> None:
     assert meta["galaxy_info"]["license"] == "GPL-3.0-or-later"
     assert meta["galaxy_info"]["description"]
     assert meta.get("dependencies", []) == []
+
+
+def careless(expression: str, booleans: set[str]) -> list[str]:
+    """Truth values in an expression that would be text when they come from a survey or from `-e name=no`."""
+    if expression.strip("{} ") in booleans and expression.startswith("{{"):
+        return []  # passed on as it is, to an option that makes it a truth value
+    code = re.sub(r"'[^']*'|\"[^\"]*\"", "''", expression)
+    return [name for name in re.findall(r"(?<![\w.])\w+\b(?!\s*\|\s*bool\b)", code) if name in booleans]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=by_name)
+def test_truth_values_are_made_so_where_they_decide(role: Path) -> None:
+    booleans = {
+        name
+        for spec in specs_of(role).values()
+        for name, option in (spec.get("options") or {}).items()
+        if option.get("type") == "bool"
+    }
+    found = [
+        f"{path.relative_to(role)}: {name} in {expression!r} lacks `| bool`"
+        for room in ("tasks", "handlers", "vars")
+        for path in (role / room).glob("**/*.yml")
+        for expression in expressions(yaml.safe_load(path.read_text()))
+        for name in careless(expression, booleans)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [
+        ("x_on", ["x_on"]),
+        ("not x_on and y", ["x_on"]),
+        ("{{ 'a' if x_on else 'b' }}", ["x_on"]),
+        ("x_on | bool", []),
+        ("{{ x_on }}", []),
+        ("'x_on' in y", []),
+        ("x_on_too and y.x_on", []),
+    ],
+)
+def test_a_careless_truth_value_is_found(expression: str, found: list[str]) -> None:
+    assert careless(expression, {"x_on"}) == found
 
 
 @pytest.mark.parametrize(
