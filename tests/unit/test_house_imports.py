@@ -204,8 +204,9 @@ ROLE_FILES = sorted(
 )
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 ROLE_ACTIONS = {"ansible.builtin.import_role", "ansible.builtin.include_role", "import_role", "include_role"}
-# Beside roles: what ends a rescue, passes results on, and steers the play itself.
+# Beside roles: what refuses, ends a rescue, passes results on, and steers the play itself.
 PLAYBOOK_ACTIONS = {
+    "ansible.builtin.assert",
     "ansible.builtin.fail",
     "ansible.builtin.set_stats",
     "ansible.builtin.meta",
