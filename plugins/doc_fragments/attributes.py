@@ -23,8 +23,6 @@ attributes:
     description: Can run in C(check_mode) and say what would change without changing anything.
   diff_mode:
     description: Returns what was changed, or would be changed in C(check_mode), when C(diff) is asked for.
-  idempotent:
-    description: A second run with the same arguments changes nothing, when nothing else changed in between.
 """
 
     # The same as above, for whoever names it.
@@ -51,6 +49,7 @@ attributes:
     details:
       - This module does not change anything.
   idempotent:
+    description: A second run with the same arguments changes nothing, when nothing else changed in between.
     support: full
     details:
       - This module does not change anything.

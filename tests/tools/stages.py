@@ -91,7 +91,7 @@ def lint() -> Count:
     """Run every reader of the source; two at a time, and show what the failing ones say."""
     mypy = [PLUGINS, "tests", *(["demo"] if LAB.exists() else [])]
     checks = {
-        "ansible-lint": ["ansible-lint", "--offline", "-q"],
+        "ansible-lint": ["ansible-lint", "--offline", "--nocolor", "-q"],
         "yamllint": ["yamllint", "--strict", "."],
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
