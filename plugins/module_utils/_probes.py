@@ -250,7 +250,8 @@ def _probe_log(check: Check, here: Glance, _timeout: float) -> Mapping[str, Any]
 
 def _log_since(since: Any, item: Mapping[str, Any]) -> float:
     if since == "start":
-        return _checks.parse_time(item["started_at"])
+        # The engine notes the start a moment after the process has begun to write.
+        return _checks.parse_time(item["started_at"]) - 0.5
     # A moment is some fifty years of seconds; "seconds before now" is never that much.
     return float(since) if since > 10**9 else time.time() - float(since)
 
@@ -360,23 +361,24 @@ def _request(
                     "headers": dict(answer.headers),
                     "location": _redact.redact_url(answer.headers.get("Location", "")),
                 }
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, requests.packages.urllib3.exceptions.HTTPError) as error:
             return _request_trouble(requests, error)
         except (ValueError, UnicodeError) as error:
             raise Trouble("unavailable", f"the request cannot be made: {error}") from error
 
 
 def _read_body(answer: Any, until: float) -> str:
-    # Piece by piece: a server that sends one byte a second would pass any timeout on a single read.
-    pieces, size = [], 0
-    for piece in answer.iter_content(16384):
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_BODY:
+    # A read waits until it has all it asked for: asked for single bytes first, a server that sends one byte a second
+    # is noticed, which passes any timeout on a read.
+    body = b""
+    while len(body) < MAX_BODY:
+        piece = answer.raw.read(1 if len(body) < 256 else 4096, decode_content=True)
+        if not piece:
             break
+        body += piece
         if time.monotonic() > until:
             raise Trouble("timeout", "its answer did not end")
-    return b"".join(pieces)[:MAX_BODY].decode(answer.encoding or "utf-8", "replace")
+    return body.decode(answer.encoding or "utf-8", "replace")
 
 
 def _token(path: str) -> str:
@@ -395,7 +397,7 @@ def _request_trouble(requests: Any, error: Exception) -> dict[str, Any]:
         text = next((str(cause) for cause in reversed(causes) if isinstance(cause, ssl.SSLError)), "")
         # "[SSL: …] certificate verify failed: … (_ssl.c:1006)": the middle is for people.
         raise Trouble("tls", re.sub(r"^\[[^\]]*\]\s*|\s*\(_ssl\.c:\d+\)$", "", text)) from error
-    if isinstance(error, kinds.Timeout):
+    if isinstance(error, (kinds.Timeout, requests.packages.urllib3.exceptions.TimeoutError)):
         raise Trouble("timeout") from error
     if isinstance(error, kinds.TooManyRedirects):
         raise Trouble("failed", "it redirects again and again") from error
@@ -408,7 +410,7 @@ def _request_trouble(requests: Any, error: Exception) -> dict[str, Any]:
             raise _socket_trouble(cause) from error
         if type(cause).__name__ == "NameResolutionError":
             raise Trouble("unresolved") from error
-    if isinstance(error, (kinds.ChunkedEncodingError, kinds.ContentDecodingError)):
+    if not isinstance(error, kinds.RequestException):
         raise Trouble("broken", "its answer is cut off") from error
     if isinstance(error, kinds.ConnectionError):
         raise Trouble("broken") from error
