@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ def test_the_documentation_is_complete(path: Path) -> None:
     assert document["short_description"]
     assert document["description"]
     assert document["author"]
+    assert all(re.search(r"\(@\w+\)$", author) for author in document["author"]), "an author has a name (@handle)"
     assert list(incomplete(document.get("options") or {}, ("description", "type"))) == []
 
 
