@@ -176,6 +176,8 @@ class CallbackModule(Default):
         self._running: dict[str, bool] = {}
         self._answered: set[str] = set()
         self._drawn = 0
+        # (host, task) whose line was printed before its differences.
+        self._diffed: tuple[str, str] = ("", "")
 
     def set_options(self, *args: Any, **kwargs: Any) -> None:
         """Read the options; find out whether another callback owns the screen."""
@@ -341,7 +343,7 @@ class CallbackModule(Default):
         if action in _DEBUG and not timeline.hidden(data):
             for line in _debug_text(data).split("\n"):
                 self._say(timeline.told(line, self._host(host)))
-        elif data.get("changed") and not item:
+        elif data.get("changed") and not item and self._diffed != (host, result._task._uuid):
             results = data.get("results")
             items = [entry for entry in results if isinstance(entry, dict)] if isinstance(results, list) else []
             if any(timeline.screen(entry).headline for entry in items):
@@ -363,6 +365,8 @@ class CallbackModule(Default):
         host = result._host.get_name()
         name = f"{result.task_name} ({label})" if label else result.task_name
         failure = timeline.Failure(host, name, timeline.failure_text(data), unreachable)
+        # A rescue that ends in "fail" says again what has been read already; what to do next comes at the end.
+        again = any(earlier.host == host and earlier.text == failure.text for earlier in self._failures)
         self._failures.append(failure)
         self._keep(host, timeline.screen(data))
         with self._lock:
@@ -372,6 +376,9 @@ class CallbackModule(Default):
             if said.headline or said.lines:
                 self._say(timeline.screen_lines(said, self._host(host)))
             color = C.COLOR_UNREACHABLE if unreachable else C.COLOR_ERROR
+            if again:
+                self._rows[host] = timeline.merge_rows(self._rows.get(host, {}), timeline.next_row(failure.text))
+                return
             self._say(timeline.failure_lines(failure, name_host=len(self._play_hosts) > 1), color)
 
     def _label(self, data: Mapping[str, Any]) -> str:
@@ -588,8 +595,11 @@ class CallbackModule(Default):
             if isinstance(entry, dict) and entry.get("diff") and entry.get("changed") and not timeline.hidden(entry):
                 shown = self._get_diff(entry["diff"])
                 lines = [line for line in shown.splitlines() if line.strip()]
-                host = self._host(result._host.get_name())
-                self._say(timeline.told(timeline.task_name(result.task_name), host))
+                host = result._host.get_name()
+                if lines and self._diffed != (host, result._task._uuid):
+                    self._diffed = (host, result._task._uuid)
+                    text = timeline.changed_text(result.task_name, check=self._in_check(result))
+                    self._say(timeline.told(text, self._host(host)), C.COLOR_CHANGED)
                 self._say(lines)
 
 

@@ -312,6 +312,14 @@ def summary(text: str) -> str:
     return first
 
 
+def next_row(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the row of the status table that says what to do next, when a failure message has such a part."""
+    for line in clean(text).split("\n"):
+        if line.strip().startswith(_PARTS[-1]):
+            return (("Next", line.strip()[len(_PARTS[-1]) :].strip()),)
+    return ()
+
+
 def changed_text(name: str, *, check: bool = False, items: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return the line of a task that changed something."""
     verb = "would change" if check else "changed"

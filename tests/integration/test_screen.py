@@ -229,6 +229,31 @@ def test_a_handled_failure_ends_well(tmp_path: Path) -> None:
     ]
 
 
+def test_a_failure_that_is_raised_again_is_told_once(tmp_path: Path) -> None:
+    block = {
+        "block": [task("Switch", "fail", {"msg": "What happened: no image\nState: v3 runs\nNext: start the registry"})],
+        "rescue": [
+            task("Put back", "command", "true"),
+            task("Fail", "fail", {"msg": "{{ ansible_failed_result.msg }}"}),
+        ],
+    }
+    seen = run(tmp_path, [{"name": "Go back", **block}])
+    assert seen.rc == 2
+    assert seen.lines[2:] == [
+        "TIME  Go back",
+        "          FAILED: Switch",
+        "          What happened: no image",
+        "          State: v3 runs",
+        "          Next: start the registry",
+        "          changed: Put back",
+        "          FAILED after N s",
+        RULE,
+        "Next  start the registry",
+        RULE,
+        "FAILED: no image (exit code 2)",
+    ]
+
+
 def test_an_unreachable_host(tmp_path: Path) -> None:
     seen = run(
         tmp_path,
@@ -273,14 +298,13 @@ def test_check_mode_with_differences(tmp_path: Path) -> None:
     assert lines[2:5] == [
         "CHECK MODE: nothing is changed. What follows is what would happen.",
         "TIME  Try the screen",
-        "          Write a note",
+        "          would change: Write a note",
     ]
     assert lines[5].startswith("--- before: ")
     assert lines[6].startswith("+++ after: ")
     assert lines[7:10] == ["@@ -1,2 +1,2 @@", " one", "-two"]
     assert lines[10:] == [
         "+three",
-        "          would change: Write a note",
         "          would change: Write a secret",
         "          done in N s",
         "DONE: check only, nothing was changed (exit code 0)",

@@ -334,6 +334,13 @@ def test_summary(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"), [("What happened: a\nNext: do it", (("Next", "do it"),)), ("no parts", ()), ("", ())]
+)
+def test_next_row(text: str, expected: tuple[tuple[str, str], ...]) -> None:
+    assert timeline.next_row(text) == expected
+
+
+@pytest.mark.parametrize(
     ("name", "check", "items", "expected"),
     [
         ("x | Write it", False, [], "changed: Write it"),
