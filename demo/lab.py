@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import dataclasses
 import json
 import shutil
@@ -17,7 +18,6 @@ from pathlib import Path
 
 from schedgen_lab import data, engine, images, ledger, load, packages, project, registry, versions
 from schedgen_lab.settings import (
-    DATABASE_CONTAINER,
     DEFAULT_ROWS,
     FRONT_DOOR,
     HOME,
@@ -38,12 +38,9 @@ def up(options: argparse.Namespace) -> None:
     engine.ensure()
     claim_home()
     registry.start()
-    images.ensure()
-    fresh = not SECRETS.exists()
-    project.ensure()
-    version = versions.find("v1")
+    fresh = build()
     if fresh or not running():
-        put_back(version, options.rows)
+        put_back(versions.find("v1"), options.rows)
     say(f"schedgen {project.answer('/version')[1]} at {FRONT_DOOR} ({time.monotonic() - began:.0f} s)")
 
 
@@ -57,7 +54,18 @@ def claim_home() -> None:
         HOME.mkdir(parents=True, exist_ok=True)
         MARKER.write_text("Made by demo/lab.py, removed by `lab.py down --everything`.\n")
     except PermissionError as error:
-        raise LabError(f"{HOME} cannot be written: run as root, or set SCHEDGEN_DEMO_DIR to a folder of yours") from error
+        message = f"{HOME} cannot be written: run as root, or set SCHEDGEN_DEMO_DIR to a folder of yours"
+        raise LabError(message) from error
+
+
+def build() -> bool:
+    """Make images and project folder, unless they are there; True when something was made."""
+    new_password = not SECRETS.exists()
+    new_images = images.ensure()
+    new_project = project.ensure()
+    if new_images or new_password:
+        data.forget()
+    return new_images or new_project or new_password
 
 
 def running() -> bool:
@@ -72,7 +80,6 @@ def put_back(version: versions.Version, rows: int) -> None:
     engine.remove_containers(engine.project_filters(VOLUMES.values()))
     data.remove_strangers()
     images.restore(version)
-    project.ensure()
     data.restore(rows)
     project.restore(version)
     shutil.rmtree(STATE, ignore_errors=True)
@@ -87,8 +94,8 @@ def reset(options: argparse.Namespace) -> None:
     need_home()
     engine.ensure()
     registry.start()
-    if not images.recorded():
-        images.ensure()
+    if not images.recorded() or not project.ready():
+        build()
     version = versions.find(options.version)
     put_back(version, options.rows)
     say(f"{version.name} is {version.expect}, {options.rows} jobs ({time.monotonic() - began:.1f} s)")
@@ -110,6 +117,7 @@ def deploy(options: argparse.Namespace) -> None:
 
 
 def show_versions(options: argparse.Namespace) -> None:
+    """Print what versions there are."""
     found = versions.load()
     if options.json:
         print(json.dumps([dataclasses.asdict(item) | {"good": item.good} for item in found.values()], indent=2))
@@ -119,9 +127,11 @@ def show_versions(options: argparse.Namespace) -> None:
 
 
 def status(_options: argparse.Namespace) -> None:
+    """Print what runs."""
     need_home()
     print(f"home      {HOME}")
-    print(f"engine    {'the demo’s own' if engine.is_own() else 'not the demo’s'}, {'answers' if engine.answers() else 'no answer'}")
+    owner = "the demo's own" if engine.is_own() else "not the demo's"
+    print(f"engine    {owner}, {'answers' if engine.answers() else 'no answer'}")
     print(f"registry  {REGISTRY}, {'answers' if registry.answers() else 'no answer'}")
     print(f"project   {project.deployed()}")
     for path in ("/health", "/version", "/api/jobs?limit=1"):
@@ -132,21 +142,24 @@ def status(_options: argparse.Namespace) -> None:
 
 
 def load_start(options: argparse.Namespace) -> None:
+    """Start the load client in the background."""
     need_home()
     load.start(options.url, options.rate, options.ledger.resolve())
 
 
 def load_stop(_options: argparse.Namespace) -> None:
+    """Stop the load client."""
     if not load.stop():
         say("no load client runs")
 
 
 def load_run(options: argparse.Namespace) -> None:
     """The client itself, in the foreground."""
-    load.asyncio.run(load.drive(options.url, options.rate, options.ledger))
+    asyncio.run(load.drive(options.url, options.rate, options.ledger))
 
 
 def show_ledger(options: argparse.Namespace) -> None:
+    """Print what a ledger says, as JSON."""
     entries = ledger.read(options.file)
     summary = ledger.summarise(entries)
     if options.check_database:
@@ -156,6 +169,7 @@ def show_ledger(options: argparse.Namespace) -> None:
 
 
 def registry_command(options: argparse.Namespace) -> None:
+    """Start or stop the registry, or spoil its tags."""
     need_home()
     repository = f"schedgen/{options.service}"
     actions: dict[str, Callable[[], object]] = {
@@ -196,11 +210,13 @@ def down(options: argparse.Namespace) -> None:
 
 
 def need_home() -> None:
+    """Refuse where `up` was never run."""
     if not MARKER.exists():
         raise LabError("there is no lab yet: `lab.py up` makes it")
 
 
 def key_value(text: str) -> tuple[str, str]:
+    """KEY=VALUE of the command line."""
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError("must be KEY=VALUE")
@@ -208,6 +224,7 @@ def key_value(text: str) -> tuple[str, str]:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="lab.py", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -243,9 +260,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     made = command("ledger", show_ledger, "what a ledger says, as JSON")
     made.add_argument("file", type=Path, nargs="?", default=LOAD_LEDGER)
-    made.add_argument(
-        "--check-database", action="store_true", help=f"name acknowledged writes that {DATABASE_CONTAINER} does not have"
-    )
+    made.add_argument("--check-database", action="store_true", help="name acknowledged writes that are not there")
     made.add_argument("--database", default="schedgen", help="database to look in (default: %(default)s)")
 
     made = command("registry", registry_command, "start or stop the registry, or spoil its tags")
@@ -263,10 +278,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main() -> int:
+    """Run a command; what cannot be done is told in a line."""
     options = parse(sys.argv[1:])
     try:
         options.action_(options)
-    except LabError as error:
+    except (LabError, OSError) as error:
         say(f"lab.py: {error}")
         return 1
     return 0

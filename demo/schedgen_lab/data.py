@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from subprocess import CompletedProcess
+
 from . import project
 from .engine import docker, lines
 from .settings import DATABASE_CONTAINER, PROJECT_NAME, SUPPORT_IMAGES, VOLUMES
-from .shell import say, wait_until
+from .shell import LabError, say, wait_until
 from .versions import find
 
 LABEL = "schedgen.demo=true"
@@ -38,6 +40,7 @@ def pristine_volumes(rows: int) -> dict[str, str]:
 
 
 def existing_volumes(filter_: str = LABEL) -> set[str]:
+    """The volumes with a label."""
     return set(lines("volume", "ls", "--quiet", "--filter", f"label={filter_}"))
 
 
@@ -56,12 +59,17 @@ def copy(pairs: dict[str, str]) -> bool:
         f"for n in /from/*; do test -e $n/{COMPLETE} || exit 3; done; find /to -mindepth 2 -delete;"
         f" for n in /from/*; do cp -a $n/. /to/${{n#/from/}}/; rm /to/${{n#/from/}}/{COMPLETE}; done"
     )
-    done = docker("run", "--rm", "--network", "none", *mounts, SUPPORT_IMAGES["python"], "sh", "-ec", script, check=False)
-    if done.returncode == 3:
-        return False
-    if done.returncode != 0:
-        raise RuntimeError(done.stderr)
-    return True
+    done = in_container(mounts, script, check=False)
+    if done.returncode not in (0, 3):
+        raise LabError(f"the seed data could not be copied: {done.stderr.strip()}")
+    return done.returncode == 0
+
+
+def in_container(words: list[str], script: str, *, check: bool = True) -> CompletedProcess[str]:
+    """Run a script beside the volumes that the words mount: the lab need not be root for that."""
+    return docker(
+        *["run", "--rm", "--network", "none", *words, SUPPORT_IMAGES["python"], "sh", "-ec", script], check=check
+    )
 
 
 def restore(rows: int) -> None:
@@ -92,8 +100,7 @@ def make(rows: int) -> None:
     )
     project.compose("run", "--rm", "--no-deps", "-T", "backend", "npm", "run", "migration:run")
     psql(SEED, rows=str(rows), documents=str(DOCUMENTS))
-    environment = ("-e", f"DOCUMENTS={DOCUMENTS}", "-v", f"{VOLUMES['minio_data']}:/data", "--network", "none")
-    docker("run", "--rm", *environment, SUPPORT_IMAGES["python"], "sh", "-ec", MAKE_DOCUMENTS)
+    in_container(["-e", f"DOCUMENTS={DOCUMENTS}", "-v", f"{VOLUMES['minio_data']}:/data"], MAKE_DOCUMENTS)
     project.compose("down", "--remove-orphans")
     copies = pristine_volumes(rows)
     docker("volume", "rm", "--force", *copies.values())
@@ -102,7 +109,7 @@ def make(rows: int) -> None:
         docker("volume", "create", f"--label={LABEL}", pristine)
         mounts += ["-v", f"{name}:/from/{number}:ro", "-v", f"{pristine}:/to/{number}"]
     script = f"for n in /from/*; do to=/to/${{n#/from/}}; cp -a $n/. $to/; touch $to/{COMPLETE}; done"
-    docker("run", "--rm", "--network", "none", *mounts, SUPPORT_IMAGES["python"], "sh", "-ec", script)
+    in_container(mounts, script)
 
 
 def psql(script: str, *, database: str = "schedgen", **variables: str) -> str:
@@ -119,7 +126,16 @@ def remove_strangers() -> None:
         docker("volume", "rm", "--force", *sorted(mine))
 
 
+def forget() -> None:
+    """Remove the pristine copies: they were made by other images, or with another password."""
+    found = existing_volumes()
+    if found:
+        docker("volume", "rm", "--force", *sorted(found))
+
+
 def remove_all() -> None:
-    found = existing_volumes() | existing_volumes(f"com.docker.compose.project={PROJECT_NAME}")
+    """Remove every volume of the demo."""
+    forget()
+    found = existing_volumes(f"com.docker.compose.project={PROJECT_NAME}")
     if found:
         docker("volume", "rm", "--force", *sorted(found))

@@ -16,6 +16,8 @@ from .shell import LabError, run, running_pid, say, start_background, stop_pid, 
 DAEMON = "dockerd"
 SOCKET = Path("/var/run/docker.sock")
 DEBIAN_CLIENT = "/usr/bin/docker"
+# The first engine that knows start_interval, which the health checks of the application use.
+OLDEST = 25
 
 
 @functools.lru_cache(maxsize=1)
@@ -30,14 +32,17 @@ def client() -> str:
 
 
 def docker(*words: str | Path, check: bool = True, text_input: str | None = None) -> CompletedProcess[str]:
+    """Run a docker command."""
     return run([client(), *words], check=check, text_input=text_input)
 
 
 def lines(*words: str) -> list[str]:
+    """Run a docker command; what it prints, line by line."""
     return docker(*words).stdout.split("\n")[:-1]
 
 
 def answers() -> bool:
+    """Whether an engine answers."""
     try:
         return docker("info", "--format", "{{.ServerVersion}}", check=False).returncode == 0
     except LabError:
@@ -55,6 +60,9 @@ def ensure() -> None:
     packages.ensure(engine=not running and not shutil.which(DAEMON), client=not has_client)
     client.cache_clear()
     if answers():
+        version = docker("version", "--format", "{{.Server.Version}}").stdout.strip()
+        if int(version.partition(".")[0]) < OLDEST:
+            raise LabError(f"the Docker engine here is {version}: the application needs {OLDEST} or newer")
         return
     if os.geteuid() != 0:
         raise LabError("no Docker engine answers: start one, or run this as root and it starts one of its own")
@@ -62,6 +70,7 @@ def ensure() -> None:
 
 
 def start() -> None:
+    """Start an engine of the lab's own."""
     say(f"Starting a Docker engine of the demo's own (data in {ENGINE_ROOT})")
     if running_pid(ENGINE_PID, DAEMON) is None:
         # A pid that another process has by now would keep the engine from starting.
@@ -84,6 +93,7 @@ def stop() -> bool:
 
 
 def is_own() -> bool:
+    """Whether the lab's own engine runs."""
     return running_pid(ENGINE_PID, DAEMON) is not None
 
 
@@ -95,6 +105,7 @@ def remove_containers(filters: Iterable[str]) -> None:
 
 
 def project_filters(volumes: Iterable[str]) -> list[str]:
+    """What finds the containers that belong to the project or hold something of it."""
     return [
         f"label=com.docker.compose.project={PROJECT_NAME}",
         f"network={PROJECT_NAME}_default",

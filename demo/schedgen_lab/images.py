@@ -27,8 +27,7 @@ from .settings import (
     SUPPORT_IMAGES,
 )
 from .shell import LabError, say
-from .versions import Version
-from .versions import load as load_versions
+from .versions import Version, load as load_versions
 
 RELEASED = ("backend", "frontend")
 WORKER = "schedgen-pdf-worker"
@@ -47,25 +46,31 @@ class Released:
 
     @property
     def repository(self) -> str:
+        """Its name in the registry."""
         return f"schedgen/{self.service}"
 
     @property
     def reference(self) -> str:
+        """What the compose file calls it."""
         return f"{REGISTRY}/{self.repository}:{self.version}"
 
 
 def released_versions() -> list[Version]:
+    """The versions that have images of their own."""
     return [version for version in load_versions().values() if version.images == version.name]
 
 
-def ensure() -> None:
-    """Build and push what is not there."""
+def ensure() -> bool:
+    """Build and push what is not there; True when the versions were built anew."""
     ensure_bases([*SUPPORT_IMAGES, *NODE_IMAGES])
-    if not recorded() or any(registry.manifest(item.repository, item.version) is None for item in recorded()):
-        release_all()
+    if recorded() and all(registry.manifest(item.repository, item.version) for item in recorded()):
+        return False
+    release_all()
+    return True
 
 
 def ensure_bases(names: list[str]) -> None:
+    """Build the base images that are not there."""
     present = set(lines("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=schedgen-demo-*"))
     images = {**SUPPORT_IMAGES, **NODE_IMAGES}
     missing = [name for name in names if images[name] not in present]
@@ -107,6 +112,7 @@ def ca_secret() -> str | None:
 
 
 def build(words: list[str]) -> None:
+    """Build an image, with this machine's network and certificates."""
     secret = ca_secret()
     docker(
         *["buildx", "--builder", "default", "build", "--quiet", "--network", "host"],
@@ -128,7 +134,7 @@ def release_all() -> None:
     # The first push of a service carries the common layers: the others then find them there.
     first = [released(service, versions[0].name) for service in RELEASED]
     with ThreadPoolExecutor(4) as pool:
-        rest = list(pool.map(lambda item: released(*item), wanted[len(RELEASED):]))
+        rest = list(pool.map(lambda item: released(*item), wanted[len(RELEASED) :]))
     IMAGES_RECORD.write_text(
         json.dumps({"key": content_key(), "images": [asdict(item) for item in first + rest]}, indent=1)
     )
@@ -207,8 +213,8 @@ def restore(version: Version) -> None:
     for item in recorded():
         if registry.manifest(item.repository, item.version) != item.manifest:
             registry.put_manifest(item.repository, item.version, item.manifest)
-    listed = lines("images", "--all", "--digests", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}} {{.Digest}}")
-    rows = [row.split() for row in listed]
+    form = "{{.Repository}}:{{.Tag}} {{.ID}} {{.Digest}}"
+    rows = [row.split() for row in lines("images", "--all", "--digests", "--no-trunc", "--format", form)]
     tagged = {reference: (image, digest) for reference, image, digest in rows}
     for item in recorded():
         image, digest = tagged.get(item.reference, ("", ""))

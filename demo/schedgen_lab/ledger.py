@@ -22,10 +22,12 @@ class Entry:
 
     @property
     def ok(self) -> bool:
+        """Whether it was answered well."""
         return 200 <= self.status < 400
 
     @property
     def ended(self) -> float:
+        """When its answer came, or was given up."""
         return self.t + self.ms / 1000
 
 
@@ -39,6 +41,7 @@ def read(path: Path) -> list[Entry]:
 
 
 def summarise(entries: Iterable[Entry]) -> dict[str, object]:
+    """Counts, causes of failures, the longest gap, percentiles of the good answers' times."""
     found = sorted(entries, key=lambda entry: entry.ended)
     good = [entry for entry in found if entry.ok]
     failures: dict[str, int] = {}
@@ -70,9 +73,11 @@ def longest_gap(entries: list[Entry]) -> float:
 
 
 def percentile(ordered: list[float], share: float) -> float | None:
+    """The value below which this share of the ordered values lies."""
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1) if ordered else None
 
 
 def missing_writes(entries: Iterable[Entry], keys_in_database: set[str]) -> list[str]:
     """The keys of acknowledged writes that the database does not have."""
-    return sorted(entry.key for entry in entries if entry.kind == "write" and entry.ok and entry.key not in keys_in_database)
+    acknowledged = (entry.key for entry in entries if entry.kind == "write" and entry.ok)
+    return sorted(key for key in acknowledged if key not in keys_in_database)

@@ -1,11 +1,12 @@
 """A load client: sends at a fixed rate whatever the answers (open loop), and writes down every one of them.
 
-Reads are `GET /api/jobs`, every fourth request is a write with a key of its own.
+Reads are `GET /api/jobs`, every tenth request is a write with a key of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import signal
@@ -18,7 +19,7 @@ from .settings import DEMO, LOAD_LOG, LOAD_PID
 from .shell import LabError, running_pid, say, start_background, stop_pid, wait_until
 
 TIMEOUT = 5.0
-WRITE_EVERY = 4
+WRITE_EVERY = 10
 MOST_IN_FLIGHT = 4000
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -54,6 +55,7 @@ class Client:
         self.ledger.write(json.dumps(entry) + "\n")
 
     def request(self, key: str) -> bytes:
+        """The bytes of a write with this key, or of a read."""
         if not key:
             return f"GET /api/jobs?limit=5 HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode()
         body = json.dumps({"key": key, "title": f"Load {key}", "customer": "Load <load@example.org>", "amount": 1})
@@ -73,6 +75,7 @@ class Client:
         return await self.over(await asyncio.open_connection(self.host, self.port), request)
 
     async def over(self, connection: Connection, request: bytes) -> tuple[int, bytes]:
+        """One request over this connection, which is kept when it may be."""
         reader, writer = connection
         try:
             writer.write(request)
@@ -90,6 +93,7 @@ class Client:
 
     @staticmethod
     async def body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+        """The body of an answer, however its length is told."""
         if headers.get("transfer-encoding") != "chunked":
             return await reader.readexactly(int(headers.get("content-length", "0")))
         chunks = []
@@ -119,10 +123,8 @@ async def drive(url: str, rate: float, ledger: Path) -> None:
                 task = loop.create_task(client.send(sent, due))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-        try:
+        with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stopped.wait(), max(0.0, due - time.time()))
-        except asyncio.TimeoutError:
-            pass
     if tasks:
         await asyncio.wait(tasks)
     client.ledger.close()
@@ -134,11 +136,12 @@ def start(url: str, rate: float, ledger: Path, pid_file: Path = LOAD_PID) -> Non
         raise LabError("a load client runs already: `lab.py load stop` ends it")
     ledger.parent.mkdir(parents=True, exist_ok=True)
     ledger.write_text("")
-    command = [sys.executable, DEMO / "lab.py", "load", "run", "--url", url, "--rate", str(rate), "--ledger", ledger]
-    start_background(command, log=LOAD_LOG, pid_file=pid_file)
+    program: list[str | Path] = [sys.executable, DEMO / "lab.py", "load", "run"]
+    start_background([*program, "--url", url, "--rate", str(rate), "--ledger", ledger], log=LOAD_LOG, pid_file=pid_file)
     wait_until(f"the load client works, see {LOAD_LOG}", lambda: ledger.stat().st_size > 0, timeout=15, every=0.05)
     say(f"{rate:g} requests/s to {url}, ledger {ledger}")
 
 
 def stop(pid_file: Path = LOAD_PID) -> bool:
+    """Stop the client once its last answers are written down; False when none runs."""
     return stop_pid(pid_file, "load", timeout=3 * TIMEOUT)

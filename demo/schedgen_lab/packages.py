@@ -25,7 +25,7 @@ ENGINE_HELPERS = ("runc", "iptables")
 
 def mirror() -> str:
     """The Debian mirror that this machine's own apt uses."""
-    for path in sorted(Path("/etc/apt").glob("sources.list.d/*.sources")) + [Path("/etc/apt/sources.list")]:
+    for path in [*sorted(Path("/etc/apt").glob("sources.list.d/*.sources")), Path("/etc/apt/sources.list")]:
         for line in path.read_text().splitlines() if path.exists() else ():
             found = re.match(r"(?:URIs:|deb\s+(?:\[.*?\]\s+)?)\s*(\S+/debian)/?(?:\s|$)", line)
             if found:
@@ -40,6 +40,7 @@ def proxy_options() -> list[str]:
 
 
 def release() -> dict[str, str]:
+    """What /etc/os-release says."""
     lines = Path("/etc/os-release").read_text().splitlines()
     return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
 
@@ -71,13 +72,12 @@ def ensure(*, engine: bool, client: bool) -> None:
 def add_source() -> None:
     """Make the newer Debian's packages reachable, at a priority at which nothing is taken from it unasked."""
     say(f"Adding {SOURCES} ({SUITE} at low priority; `lab.py down --everything` removes it)")
-    SOURCES.write_text(
-        f"Types: deb\nURIs: {mirror()}\nSuites: {SUITE}\nComponents: main\nSigned-By: {KEYRING}\n"
-    )
+    SOURCES.write_text(f"Types: deb\nURIs: {mirror()}\nSuites: {SUITE}\nComponents: main\nSigned-By: {KEYRING}\n")
     PREFERENCES.write_text(f"Package: *\nPin: release n={SUITE}\nPin-Priority: 50\n")
 
 
 def remove_source() -> bool:
+    """Remove the package source, if the lab added it."""
     found = SOURCES.exists()
     SOURCES.unlink(missing_ok=True)
     PREFERENCES.unlink(missing_ok=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 from .engine import client, docker, lines
 from .settings import DEMO, FRONT_DOOR, PROJECT, PROJECT_NAME, SECRETS
 from .shell import LabError, run, say, wait_until
-from .versions import Version, compose_file
-from .versions import load as load_versions
+from .versions import Version, compose_file, load as load_versions
 
 FILES = (".gitignore", "proxy/nginx.conf", "pdf-worker/Dockerfile", "pdf-worker/worker.py", "pdf-worker/mailer.py")
 # Fixed names and times: the same files make the same commits everywhere.
@@ -25,6 +24,8 @@ GIT_TIME = "2026-01-01T00:00:{:02d}Z"
 
 @dataclass(frozen=True)
 class Container:
+    """A container of the project, as far as the lab looks at it."""
+
     name: str
     service: str
     image: str
@@ -34,10 +35,12 @@ class Container:
 
     @property
     def ready(self) -> bool:
+        """Whether it runs and, where it has a health check, is healthy."""
         return self.state == "running" and self.health in ("", "healthy")
 
 
 def git(*words: str, env: Mapping[str, str] | None = None) -> str:
+    """Run git in the project folder."""
     return run([*GIT, "-C", PROJECT, *words], env=env).stdout
 
 
@@ -49,22 +52,36 @@ def files(version: Version) -> dict[str, str]:
     return texts
 
 
-def ensure() -> None:
-    """Make the repository, unless it is there and complete; make the password, once."""
+def ensure() -> bool:
+    """Make the repository, unless it is there and complete, and the password, once; True when it was made."""
     versions = load_versions()
     if not SECRETS.exists():
         SECRETS.touch(mode=0o600)
         SECRETS.write_text(f"DATABASE_PASSWORD={secrets.token_urlsafe(24)}\n")
-    if not (PROJECT / ".git").exists() or not all(committed(version) for version in versions.values()):
+    complete = ready() and all(committed(version) for version in versions.values())
+    if not complete:
         say(f"Making the project in {PROJECT}, a git tag for each of {len(versions)} versions")
-        shutil.rmtree(PROJECT, ignore_errors=True)
-        PROJECT.mkdir(parents=True)
+        PROJECT.mkdir(parents=True, exist_ok=True)
+        # The folder itself stays: a shell may stand in it.
+        for path in PROJECT.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         git("init", "-q", "-b", "main")
         for number, version in enumerate(versions.values()):
             commit(version, GIT_TIME.format(number))
         git("checkout", "-q", "v1")
-    if not (PROJECT / ".env").exists():
         write_env({})
+    return not complete
+
+
+def ready() -> bool:
+    """Whether the repository is there and git can read it, all versions in it."""
+    if not (PROJECT / ".git").exists():
+        return False
+    tags = run([*GIT, "-C", PROJECT, "tag", "--list"], check=False).stdout.split()
+    return set(load_versions()) <= set(tags)
 
 
 def committed(version: Version) -> bool:
@@ -77,6 +94,7 @@ def committed(version: Version) -> bool:
 
 
 def commit(version: Version, time: str) -> None:
+    """Make the commit and the tag of a version."""
     if version.base:
         git("checkout", "-q", "--detach", version.base)
     for name, text in files(version).items():
@@ -108,10 +126,12 @@ def write_env(changes: Mapping[str, str]) -> None:
 
 
 def compose(*words: str, env: Mapping[str, str] | None = None) -> str:
+    """Run docker compose in the project folder."""
     return run([client(), "compose", *words], cwd=PROJECT, env=env).stdout
 
 
 def up(env: Mapping[str, str] | None = None) -> None:
+    """Start what the project folder says."""
     compose("up", "-d", "--remove-orphans", "--quiet-pull", env=env)
 
 
@@ -122,6 +142,7 @@ def checkout(version: Version) -> None:
 
 
 def containers() -> list[Container]:
+    """The containers of the project, stopped ones too."""
     ids = lines("ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT_NAME}")
     # A container may go between the two calls: what is left is told.
     shown = docker("inspect", *ids, check=False).stdout if ids else "[]"
@@ -169,11 +190,12 @@ def as_expected(version: Version) -> bool:
 
 
 def wait(version: Version, timeout: float = 60) -> None:
+    """Wait until the application shows what this version shows."""
     try:
         wait_until(f"{version.name} is {version.expect}", lambda: as_expected(version), timeout=timeout)
     except LabError as error:
-        rows = "\n".join(f"  {item.name}: {item.state} {item.health}, restarts {item.restarts}" for item in containers())
-        raise LabError(f"{error}\n{rows}") from error
+        rows = [f"  {item.name}: {item.state} {item.health}, restarts {item.restarts}" for item in containers()]
+        raise LabError("\n".join([str(error), *rows])) from error
 
 
 def deployed() -> str:

@@ -24,6 +24,7 @@ http: {{addr: "{REGISTRY}"}}
 
 
 def request(method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """Ask the registry; status 0 when it does not answer."""
     call = urllib.request.Request(f"http://{REGISTRY}/v2/{path}", method=method, data=body)
     call.add_header("Accept", MANIFEST)
     if body is not None:
@@ -40,6 +41,7 @@ def request(method: str, path: str, body: bytes | None = None) -> tuple[int, byt
 
 
 def answers() -> bool:
+    """Whether a registry answers."""
     return request("GET", "")[0] == 200
 
 
@@ -56,15 +58,18 @@ def start() -> None:
 
 
 def stop() -> bool:
+    """Stop the registry, if it runs."""
     return stop_pid(REGISTRY_PID, DAEMON)
 
 
 def manifest(repository: str, tag: str) -> str | None:
+    """The manifest that a tag points to."""
     status, body = request("GET", f"{repository}/manifests/{tag}")
     return body.decode() if status == 200 else None
 
 
 def put_manifest(repository: str, tag: str, body: str) -> None:
+    """Make a tag point to this manifest."""
     status, answer = request("PUT", f"{repository}/manifests/{tag}", body.encode())
     if status != 201:
         raise LabError(f"the registry refused {repository}:{tag}: {status} {answer.decode(errors='replace')}")
@@ -87,4 +92,5 @@ def move_tag(repository: str, tag: str, source: str) -> None:
 
 
 def image_id(manifest_body: str) -> str:
+    """The image id in a manifest."""
     return str(json.loads(manifest_body)["config"]["digest"])

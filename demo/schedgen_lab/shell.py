@@ -16,6 +16,7 @@ class LabError(Exception):
 
 
 def say(text: str) -> None:
+    """Tell the person; results alone go to standard output."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -53,6 +54,7 @@ def run(
 
 
 def wait_until(what: str, ready: Callable[[], bool], *, timeout: float, every: float = 0.2) -> None:
+    """Wait for something to be so."""
     deadline = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > deadline:
@@ -87,7 +89,7 @@ def stop_pid(pid_file: Path, word: str, *, timeout: float = 20) -> bool:
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         try:
-            wait_until(f"end of process {pid}", lambda: running_pid(pid_file, word) is None, timeout=timeout, every=0.05)
+            wait_until("it ended", lambda: running_pid(pid_file, word) is None, timeout=timeout, every=0.05)
         except LabError:
             os.kill(pid, signal.SIGKILL)
     pid_file.unlink(missing_ok=True)

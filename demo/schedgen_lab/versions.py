@@ -14,6 +14,8 @@ CODE_SERVICES = ("backend", "frontend", "pdf-worker")
 
 @dataclass(frozen=True)
 class Version:
+    """A version, with what it has from its base."""
+
     name: str
     summary: str
     base: str | None
@@ -31,6 +33,7 @@ class Version:
 
     @property
     def good(self) -> bool:
+        """Whether it works as it should."""
         return self.summary.startswith("good")
 
     @property
@@ -61,6 +64,7 @@ def load() -> dict[str, Version]:
 
 
 def find(name: str) -> Version:
+    """A version by its name."""
     versions = load()
     if name not in versions:
         raise LabError(f"there is no version {name}; there are {', '.join(versions)}")
@@ -69,12 +73,12 @@ def find(name: str) -> Version:
 
 def compose_file(version: Version) -> str:
     """The compose file of a version: its tag as the default, services added and removed."""
-    text = (DEMO / "project/compose.yaml").read_text().replace("${TAG:-v1}", f"${{TAG:-{version.images}}}")
+    text = (DEMO / "project/compose.yaml").read_text()
     for service in version.services_removed:
         text, removed = re.subn(rf"(?ms)^  {re.escape(service)}:\n.*?^(?=  \S|\S)", "", text)
         if removed != 1:
             raise LabError(f"{version.name}: compose.yaml has no service {service} to remove")
     for service in version.services_added:
-        block = (DEMO / f"project/extra/{service}.yaml").read_text().replace("${TAG:-v1}", f"${{TAG:-{version.images}}}")
+        block = (DEMO / f"project/extra/{service}.yaml").read_text()
         text = text.replace("\nvolumes:\n", f"\n{block}\nvolumes:\n")
-    return text
+    return text.replace("${TAG:-v1}", f"${{TAG:-{version.images}}}")

@@ -13,6 +13,6 @@ export default new DataSource({
   migrations: [new URL('./migrations/*.js', import.meta.url).pathname],
   // Each migration in a transaction of its own: a batch that fails leaves those before it applied.
   migrationsTransactionMode: 'each',
-  connectTimeoutMS: 2000,
+  connectTimeoutMS: 5000,
   extra: { max: 20 },
 });

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-import redis
+import redis  # type: ignore[import-not-found]
 
 queue = redis.Redis(host=os.environ.get("REDIS_HOST", "redis"), socket_timeout=5)
 print("mailer is ready", flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import psycopg2
-import redis
+import redis  # type: ignore[import-not-found]
 
 OBJECTS = Path("/data/documents")
 ALIVE = Path("/tmp/alive")
@@ -39,10 +39,12 @@ def work(database: psycopg2.extensions.connection) -> int:
 
 
 def stop(_signal: int, _frame: FrameType | None) -> None:
+    """End between two batches or in the middle of one: a transaction that is cut short never happened."""
     raise SystemExit(0)
 
 
 def main() -> None:
+    """Work until told to stop."""
     signal.signal(signal.SIGTERM, stop)
     OBJECTS.mkdir(parents=True, exist_ok=True)
     queue = redis.Redis(host=os.environ.get("REDIS_HOST", "redis"), socket_timeout=5)
