@@ -16,7 +16,7 @@ description:
     O(login=true) it logs in to the database to look at the names of its tables.
   - Values of environment variables and other secrets are not returned; names of databases and users are.
 author:
-  - schedgen.rollback contributors
+  - schedgen.rollback contributors (@schedgen)
 extends_documentation_fragment:
   - schedgen.rollback.application.libraries
   - schedgen.rollback.attributes
