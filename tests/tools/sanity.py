@@ -78,10 +78,11 @@ def install(target: Path, environment: dict[str, str]) -> Path:
 
 def main() -> int:
     """Return the exit code of ansible-test, after a closing line that counts the tests."""
-    # ansible-test cannot work below a folder with a space in its name; then the tools are not kept.
-    keep = ROOT / ".cache" / "sanity"
+    # ansible-test cannot work below a folder with a space in its name.
+    home = ROOT / ".cache" / "sanity"
+    if " " in str(home):
+        home = Path.home() / ".cache" / "schedgen-rollback" / "sanity"
     with tempfile.TemporaryDirectory(prefix="sanity-") as temporary:
-        home = Path(temporary, "home") if " " in str(keep) else keep
         cache = home / ".ansible" / "test" / "cache"
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "lock").open("w") as lock:
