@@ -1,0 +1,35 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The reference application, prepared once and put back to its first version between tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import lab_client
+import pytest
+
+
+@pytest.fixture(scope="session")
+def prepared_lab() -> Iterator[None]:
+    """Have the reference application up; what is up already is used as it is."""
+    lab_client.lab("up")
+    yield
+    lab_client.lab("registry", "start")
+
+
+@pytest.fixture
+def at_v1(prepared_lab: None) -> Iterator[str]:  # noqa: ARG001  pytest ignores usefixtures on fixtures
+    """Begin with a fresh, healthy v1 and one restore point of it; return the restore point's id."""
+    lab_client.lab("reset", "v1")
+    done = lab_client.playbook("pre-deploy-backup")
+    assert done.rc == 0, done.screen
+    yield lab_client.points()[-1]["id"]
+    lab_client.lab("registry", "start")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.jsonl"

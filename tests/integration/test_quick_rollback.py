@@ -1,0 +1,374 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Quick rollback on the reference application: every way in which a release can be deployed, kept and lost."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lab_client as lab
+import pytest
+
+pytestmark = pytest.mark.lab
+
+
+def images_of(point_id: str) -> dict[str, list[str]]:
+    """The images that each code service had in a restore point, one a container."""
+    manifest = next(point for point in lab.points() if point["id"] == point_id)
+    return {
+        name: [service["image_id"]] * service["replicas"]
+        for name, service in manifest["release"]["services"].items()
+        if name in lab.CODE_SERVICES
+    }
+
+
+def assert_runs(images: dict[str, list[str]]) -> None:
+    running = lab.running_images()
+    assert {name: running.get(name) for name in images} == images
+    assert lab.unhealthy() == []
+
+
+def assert_untouched(before: dict[str, Any]) -> None:
+    after = lab.fingerprint()
+    assert after["containers"] == before["containers"]
+    assert after["head"] == before["head"]
+
+
+def git(*words: str) -> str:
+    done = subprocess.run(["git", "-C", lab.PROJECT, *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def deploy(version: str, *options: str) -> None:
+    lab.lab("deploy", version, "--no-wait", *options)
+
+
+def test_a_bad_release_is_replaced_by_the_restore_point(at_v1: str, ledger: Path) -> None:
+    deploy("http-500")
+    bad = {name: images for name, images in lab.running_images().items() if name in lab.CODE_SERVICES}
+    with lab.load(ledger):
+        done = lab.playbook("quick-rollback", rollback_reason="answers 500")
+    assert done.rc == 0, done.screen
+    assert_runs(images_of(at_v1))
+    assert git("rev-parse", "HEAD") == git("rev-parse", "v1^{commit}")
+    report = lab.reports()[-1]
+    assert (report["outcome"], report["reason"]) == ("success", "answers 500")
+    safety = lab.points()[-1]
+    assert safety["purpose"] == "safety"
+    assert images_of(safety["id"]) == bad
+    assert [event["event"] for event in lab.events(safety["id"])] == ["bad"]
+    assert lab.judged(ledger)["missing"] == []
+
+    before = lab.fingerprint()
+    again = lab.playbook("quick-rollback")
+    assert again.rc == 0, again.screen
+    assert lab.reports()[-1]["outcome"] == "nothing to do"
+    assert_untouched(before)
+
+
+@pytest.mark.usefixtures("at_v1")
+def test_check_mode_shows_the_plan_and_changes_nothing() -> None:
+    deploy("config-bad")
+    password = next(line for line in (lab.PROJECT / ".env").read_text().splitlines() if "PASSWORD" in line)
+    before = lab.fingerprint()
+    done = lab.playbook("quick-rollback", "--check", "--diff")
+    assert done.rc == 0, done.screen
+    assert lab.fingerprint() == before
+    assert "replace the containers of backend" in done.text
+    assert "-DATABASE_HOST=(hidden, before)" in done.screen
+    assert password.split("=", 1)[1] not in done.screen
+
+
+@pytest.mark.usefixtures("at_v1")
+def test_no_secret_is_shown_or_recorded_beside_the_files() -> None:
+    password = next(
+        line.split("=", 1)[1] for line in (lab.PROJECT / ".env").read_text().splitlines() if "PASSWORD" in line
+    )
+    deploy("http-500")
+    done = lab.playbook("quick-rollback", "--diff", "-vvv")
+    assert done.rc == 0, done.screen
+    assert password not in done.screen
+    holding = [
+        str(path.relative_to(lab.STATE))
+        for path in lab.STATE.rglob("*")
+        if path.is_file() and password.encode() in path.read_bytes()
+    ]
+    assert {Path(name).name for name in holding} == {".env"}
+
+
+def test_images_pruned_from_the_host_come_back_by_digest_and_from_the_image_store(at_v1: str) -> None:
+    expected = images_of(at_v1)
+    deploy("http-500")
+    for service, ids in expected.items():
+        lab.docker("image", "rm", "--force", ids[0])
+        assert ids[0] not in lab.docker("images", "-aq", "--no-trunc"), service
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 0, done.screen
+    assert "pull from the registry by digest: backend, frontend" in done.text
+    assert "load from the image store: pdf-worker" in done.text
+    assert_runs(expected)
+    lab.docker("compose", "--project-directory", str(lab.PROJECT), "up", "--detach", "--no-build")
+    assert_runs(expected)
+
+
+def test_registry_down_does_not_matter_while_the_images_are_there(at_v1: str) -> None:
+    deploy("http-500")
+    lab.lab("registry", "stop")
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 0, done.screen
+    assert_runs(images_of(at_v1))
+
+
+def test_registry_down_and_images_pruned_is_refused_before_anything_is_touched(at_v1: str) -> None:
+    deploy("http-500")
+    lab.docker("image", "rm", "--force", images_of(at_v1)["backend"][0])
+    lab.lab("registry", "stop")
+    before = lab.fingerprint()
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 2
+    assert "images cannot be had: backend" in done.text
+    assert "Nothing that runs was touched" in done.text
+    assert_untouched(before)
+    lab.lab("registry", "start")
+    assert lab.playbook("quick-rollback").rc == 0
+    assert_runs(images_of(at_v1))
+
+
+@pytest.mark.parametrize("action", ["delete-tag", "move-tag"])
+def test_a_tag_that_is_gone_or_moved_in_the_registry_does_not_matter(at_v1: str, action: str) -> None:
+    expected = images_of(at_v1)
+    deploy("http-500")
+    lab.docker("image", "rm", "--force", expected["frontend"][0])
+    lab.lab("registry", action, "--service", "backend", "--tag", "v1")
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 0, done.screen
+    assert_runs(expected)
+
+
+@pytest.mark.parametrize("version", ["service-added", "service-removed"])
+def test_services_of_the_compose_file_follow_the_release(at_v1: str, version: str) -> None:
+    services = set(lab.running_images())
+    deploy(version)
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 0, done.screen
+    assert_runs(images_of(at_v1))
+    assert set(lab.running_images()) == services
+
+
+def test_a_dirty_checkout_goes_back_and_its_changes_are_kept(at_v1: str) -> None:
+    deploy("http-500")
+    nginx = lab.PROJECT / "proxy" / "nginx.conf"
+    nginx.write_text(nginx.read_text() + "# changed by hand\n")
+    (lab.PROJECT / "notes.txt").write_text("mine\n")
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 0, done.screen
+    assert_runs(images_of(at_v1))
+    assert "changed by hand" not in nginx.read_text()
+    assert (lab.PROJECT / "notes.txt").read_text() == "mine\n"
+    safety = lab.STATE / "restore_points" / lab.points()[-1]["id"]
+    assert "changed by hand" in (safety / "files" / "project" / "proxy" / "nginx.conf").read_text()
+
+
+@pytest.mark.usefixtures("prepared_lab")
+def test_changes_that_belonged_to_the_release_come_back() -> None:
+    lab.lab("reset", "v1")
+    compose = lab.PROJECT / "compose.yaml"
+    changed = compose.read_text().replace("stop_grace_period: 10s", "stop_grace_period: 9s")
+    compose.write_text(changed)
+    lab.docker("compose", "--project-directory", str(lab.PROJECT), "up", "--detach", "--no-build", "--wait")
+    assert lab.playbook("pre-deploy-backup").rc == 0
+    point = lab.points()[-1]["id"]
+    git("checkout", "--force", "--quiet", "http-500")
+    lab.docker("compose", "--project-directory", str(lab.PROJECT), "up", "--detach", "--build")
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 0, done.screen
+    assert compose.read_text() == changed
+    assert_runs(images_of(point))
+
+
+@pytest.mark.usefixtures("prepared_lab")
+def test_a_folder_without_git_goes_back_by_its_recorded_files() -> None:
+    lab.lab("reset", "v1")
+    kept = lab.HOME / "kept.git"
+    shutil.rmtree(kept, ignore_errors=True)
+    wanted = (lab.PROJECT / "compose.yaml").read_text()
+    bad = git("show", "http-500:compose.yaml")
+    try:
+        (lab.PROJECT / ".git").rename(kept)
+        assert lab.playbook("pre-deploy-backup").rc == 0
+        point = lab.points()[-1]["id"]
+        (lab.PROJECT / "compose.yaml").write_text(bad + "\n")
+        (lab.PROJECT / "compose.override.yaml").write_text("services: {frontend: {environment: {NEW: 'yes'}}}\n")
+        lab.docker("compose", "--project-directory", str(lab.PROJECT), "up", "--detach", "--build")
+        done = lab.playbook("quick-rollback")
+        assert done.rc == 0, done.screen
+        assert (lab.PROJECT / "compose.yaml").read_text() == wanted
+        assert not (lab.PROJECT / "compose.override.yaml").exists()
+        assert list((lab.STATE / "runs").glob("*-quick/set_aside/compose.override.yaml"))
+        assert_runs(images_of(point))
+    finally:
+        kept.rename(lab.PROJECT / ".git")
+
+
+def test_a_release_started_with_a_tag_from_the_shell_is_left(at_v1: str) -> None:
+    deploy("http-500", "--tag-only")
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 0, done.screen
+    assert_runs(images_of(at_v1))
+
+
+@pytest.mark.usefixtures("prepared_lab")
+def test_a_restore_point_of_a_release_started_from_the_shell_says_so_and_works() -> None:
+    lab.lab("reset", "v1")
+    deploy("v1.1", "--tag-only")
+    lab.wait_until(lambda: not lab.unhealthy(), "v1.1 is healthy")
+    done = lab.playbook("pre-deploy-backup")
+    assert done.rc == 0, done.screen
+    point = lab.points()[-1]
+    assert not point["release"]["reproducible"]
+    assert "backend runs with another configuration than the files give" in done.text
+    deploy("http-500")
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 0, done.screen
+    assert_runs(images_of(point["id"]))
+    lab.docker("compose", "--project-directory", str(lab.PROJECT), "up", "--detach", "--no-build")
+    assert_runs(images_of(point["id"]))
+
+
+@pytest.mark.parametrize("target", ["v1", "backend=v1,frontend=v1,pdf-worker=v1"])
+@pytest.mark.usefixtures("prepared_lab")
+def test_day_zero_goes_to_a_git_tag_or_to_images(target: str) -> None:
+    lab.lab("reset", "v1")
+    expected = {name: ids for name, ids in lab.running_images().items() if name in lab.CODE_SERVICES}
+    deploy("http-500")
+    assert lab.points() == []
+    done = lab.playbook("quick-rollback", rollback_to=target)
+    assert done.rc == 0, done.screen
+    assert_runs(expected)
+    assert "no restore point describes" in done.text
+
+
+@pytest.mark.usefixtures("prepared_lab")
+def test_day_zero_goes_to_a_digest() -> None:
+    lab.lab("reset", "v1")
+    expected = lab.running_images()["backend"]
+    digests = lab.docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', expected[0]).split()
+    deploy("http-500")
+    done = lab.playbook("quick-rollback", rollback_to=f"backend={digests[0].split('@')[1]}")
+    assert done.rc == 0, done.screen
+    assert lab.running_images()["backend"] == expected
+
+
+@pytest.mark.usefixtures("prepared_lab")
+def test_day_zero_without_a_target_says_how_to_name_one() -> None:
+    lab.lab("reset", "v1")
+    deploy("http-500")
+    before = lab.fingerprint()
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 2
+    assert "there is no restore point" in done.text
+    assert "-e rollback_to=<git tag>" in done.text
+    assert_untouched(before)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("nonsense", "'nonsense' is no restore point of schedgen"),
+        ("20200101T000000.000Z", "is no restore point of schedgen"),
+        ("backend=", "is not of the form service=tag"),
+        ("nobody=v1", "the project has no service 'nobody'"),
+        ("backend=never-built", "is not on this host, and pulling it failed"),
+    ],
+)
+@pytest.mark.usefixtures("at_v1")
+def test_a_target_that_cannot_be_is_refused_with_the_reason(target: str, words: str) -> None:
+    before = lab.fingerprint()
+    done = lab.playbook("quick-rollback", rollback_to=target)
+    assert done.rc == 2
+    assert words in done.text
+    assert_untouched(before)
+
+
+@pytest.mark.usefixtures("at_v1")
+def test_added_migrations_are_refused_and_accepted_on_request() -> None:
+    lab.lab("deploy", "v2")
+    before = lab.fingerprint()
+    refused = lab.playbook("quick-rollback")
+    assert refused.rc == 2
+    assert "the database's migrations are not those of v1" in refused.text
+    assert "database-rollback.yml" in refused.text
+    assert_untouched(before)
+    accepted = lab.playbook("quick-rollback", rollback_accept_schema="yes")
+    assert accepted.rc == 0, accepted.screen
+    assert_runs(images_of(lab.points()[0]["id"]))
+
+
+@pytest.mark.usefixtures("at_v1")
+def test_a_target_that_does_not_get_healthy_is_left_again() -> None:
+    deploy("http-500")
+    lab.wait_until(lambda: not lab.unhealthy(), "http-500 is up")
+    before = lab.running_images()
+    done = lab.playbook("quick-rollback", rollback_to="never-healthy", rollback_health_deadline=15)
+    assert done.rc == 2
+    assert "The switch failed: not healthy after 15 s" in done.text
+    assert "What ran before was put back" in done.text
+    assert lab.running_images() == before
+    assert git("rev-parse", "HEAD") == git("rev-parse", "http-500^{commit}")
+    assert lab.reports()[-1]["outcome"] == "failed"
+
+
+def test_a_damaged_restore_point_is_refused(at_v1: str) -> None:
+    compose = lab.STATE / "restore_points" / at_v1 / "files" / "project" / "compose.yaml"
+    compose.write_text(compose.read_text().replace("schedgen", "schedgem", 1))
+    deploy("http-500")
+    before = lab.fingerprint()
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 2
+    assert "compose.yaml is not what was recorded (checksum)" in done.text
+    assert_untouched(before)
+
+
+@pytest.mark.usefixtures("at_v1")
+def test_a_wrong_password_in_the_restore_point_is_found_before_anything_is_touched() -> None:
+    """The password was changed in the database since: the old files would not let the application in."""
+    lab.docker(
+        "exec",
+        "schedgen-postgres",
+        "psql",
+        "-U",
+        "schedgen",
+        "-d",
+        "schedgen",
+        "-qc",
+        "ALTER ROLE schedgen PASSWORD 'changed'",
+    )
+    deploy("http-500", "--env", "DATABASE_PASSWORD=changed")
+    before = lab.fingerprint()
+    done = lab.playbook("quick-rollback")
+    assert done.rc == 2
+    assert "the database refuses the login that backend (DATABASE_HOST" in done.text
+    assert_untouched(before)
+
+
+def test_start_first_keeps_answering(at_v1: str, ledger: Path) -> None:
+    lab.lab("deploy", "v1.1")
+    with lab.load(ledger, rate=50):
+        done = lab.playbook("quick-rollback", rollback_start_first_services=["backend", "frontend"])
+    assert done.rc == 0, done.screen
+    assert_runs(images_of(at_v1))
+    judged = lab.judged(ledger)
+    assert (judged["failed"], judged["missing"]) == (0, [])
+    assert judged["sent"] > 0
+
+
+def test_everything_stopped_comes_back(at_v1: str) -> None:
+    deploy("http-500")
+    lab.docker("compose", "--project-directory", str(lab.PROJECT), "down")
+    done = lab.playbook("quick-rollback", rollback_accept_schema="yes")
+    assert done.rc == 0, done.screen
+    assert_runs(images_of(at_v1))

@@ -1,0 +1,200 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What tests do with the reference application: the lab's commands, the playbooks, and a look at what really runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / "demo" / "lab.py"
+HOME = Path(os.environ.get("SCHEDGEN_DEMO_DIR", "/opt/schedgen-demo"))
+PROJECT = HOME / "project"
+STATE = HOME / "state" / "schedgen"
+INVENTORY = ROOT / "demo" / "inventory.yml"
+CODE_SERVICES = ("backend", "frontend", "pdf-worker")
+
+
+def lab(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command of the lab."""
+    done = subprocess.run(
+        [sys.executable, str(LAB), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"lab.py {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+@dataclass(frozen=True)
+class Run:
+    """A playbook that ran to its end."""
+
+    rc: int
+    screen: str
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """The screen with its line breaks and indentation folded, for looking up sentences."""
+        return " ".join(self.screen.split())
+
+
+def playbook_command(name: str, variables: Mapping[str, Any], options: Sequence[str] = ()) -> list[str]:
+    """Return the command line an operator would type, with variables as JSON."""
+    command = ["ansible-playbook", str(ROOT / f"{name}.yml"), "-i", str(INVENTORY), *options]
+    return [*command, "-e", json.dumps(dict(variables))] if variables else command
+
+
+def playbook(name: str, *options: str, **variables: Any) -> Run:
+    """Run a playbook of this repository on the lab, as an operator does."""
+    started = time.monotonic()
+    done = subprocess.run(
+        playbook_command(name, variables, options),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=environment(),
+        cwd=ROOT,
+    )
+    return Run(done.returncode, done.stdout + done.stderr, time.monotonic() - started)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of an operator who uses this clone."""
+    return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+
+
+@contextmanager
+def playbook_in_background(name: str, **variables: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a playbook in a process group of its own, so that a test can kill the whole controller."""
+    process = subprocess.Popen(
+        playbook_command(name, variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_until(condition: Callable[[], bool], what: str, limit: float = 60) -> None:
+    """Wait for something to become true; fail when it does not within ``limit`` seconds."""
+    end = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"after {limit:g} s it is not so: {what}")
+        time.sleep(0.1)
+
+
+def docker(*arguments: str) -> str:
+    """Run a docker command and return what it says."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"docker {' '.join(arguments)}: {done.stderr}")
+    return done.stdout
+
+
+def containers() -> list[dict[str, Any]]:
+    """Return the engine's inspection of every container of the application."""
+    ids = docker("ps", "-aq", "--filter", "label=com.docker.compose.project=schedgen").split()
+    return cast("list[dict[str, Any]]", json.loads(docker("inspect", *ids))) if ids else []
+
+
+def service_of(container: Mapping[str, Any]) -> str:
+    """Return a container's Compose service."""
+    return str(container["Config"]["Labels"]["com.docker.compose.service"])
+
+
+def running_images() -> dict[str, list[str]]:
+    """Return, of each service, the image ids of the containers that run."""
+    found: dict[str, list[str]] = {}
+    for container in containers():
+        if container["State"]["Status"] == "running":
+            found.setdefault(service_of(container), []).append(container["Image"])
+    return {service: sorted(images) for service, images in found.items()}
+
+
+def unhealthy() -> list[str]:
+    """Return the names of containers that do not run or are not healthy."""
+    return [
+        container["Name"]
+        for container in containers()
+        if container["State"]["Status"] != "running"
+        or (container["State"].get("Health") or {}).get("Status", "healthy") != "healthy"
+    ]
+
+
+def fingerprint() -> dict[str, Any]:
+    """Return everything that a check-mode run must leave alone: containers, images, files, state folder."""
+    files = {
+        str(path): (path.stat().st_mtime_ns, path.stat().st_size)
+        for base in (PROJECT, STATE)
+        if base.exists()
+        for path in sorted(base.rglob("*"))
+        if path.is_file() and ".git/" not in str(path)
+    }
+    head = subprocess.run(["git", "-C", PROJECT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "containers": sorted((entry["Id"], entry["State"]["StartedAt"]) for entry in containers()),
+        "images": sorted(docker("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()),
+        "files": files,
+        "head": head.stdout,
+    }
+
+
+def points() -> list[dict[str, Any]]:
+    """Return the manifests of all restore points, oldest first, read from disk and not by our own modules."""
+    return [json.loads(path.read_text()) for path in sorted((STATE / "restore_points").glob("[0-9]*/manifest.json"))]
+
+
+def events(point_id: str) -> list[dict[str, Any]]:
+    """Return the events of a restore point."""
+    path = STATE / "restore_points" / point_id / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def reports() -> list[dict[str, Any]]:
+    """Return the reports of all runs, oldest first."""
+    return [json.loads(path.read_text()) for path in sorted((STATE / "runs").glob("*/report.json"))]
+
+
+def journal(run: str = "") -> list[dict[str, Any]]:
+    """Return the journal of a run, of the newest one when none is named."""
+    folders = sorted(path for path in (STATE / "runs").glob("*") if not run or path.name == run)
+    path = folders[-1] / "journal.jsonl" if folders else Path("/nonexistent")
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
+
+
+@contextmanager
+def load(ledger: Path, rate: int = 20) -> Iterator[None]:
+    """Keep a client reading and writing through the front door, with a ledger of its own."""
+    lab("load", "start", "--rate", str(rate), "--ledger", str(ledger))
+    try:
+        yield
+    finally:
+        lab("load", "stop")
+
+
+def judged(ledger: Path) -> dict[str, Any]:
+    """Return what the client's ledger says, with the acknowledged writes that the live database lacks."""
+    return cast("dict[str, Any]", json.loads(lab("ledger", str(ledger), "--check-database").stdout))
