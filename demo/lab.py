@@ -163,8 +163,7 @@ def show_ledger(options: argparse.Namespace) -> None:
     entries = ledger.read(options.file)
     summary = ledger.summarise(entries)
     if options.check_database:
-        rows = data.psql("SELECT key FROM jobs WHERE key LIKE 'load-%'", database=options.database)
-        summary["missing"] = ledger.missing_writes(entries, set(rows.split()))
+        summary["missing"] = ledger.missing_writes(entries, data.load_keys(options.database))
     print(json.dumps(summary))
 
 

@@ -119,6 +119,11 @@ def psql(script: str, *, database: str = "schedgen", **variables: str) -> str:
     return docker(*command, text_input=script).stdout
 
 
+def load_keys(database: str = "schedgen") -> set[str]:
+    """The keys of the load client's jobs in a database."""
+    return set(psql("SELECT key FROM jobs WHERE key LIKE 'load-%'", database=database).split())
+
+
 def remove_strangers() -> None:
     """Remove volumes of the project that are not the project's: a test left them."""
     mine = existing_volumes(f"com.docker.compose.project={PROJECT_NAME}") - set(VOLUMES.values())
