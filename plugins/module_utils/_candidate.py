@@ -94,6 +94,24 @@ def labels(events: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def last_rollback(points: Iterable[Point]) -> Point | None:
+    """Return the restore point whose bad mark records the last rollback, None when there was none."""
+    rollbacks = (point for point in points if point.bad is not None and point.bad.release_after)
+    return max(rollbacks, key=lambda point: point.id, default=None)
+
+
+def good_points(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Return the restore points that could be the candidate if another release ran, newest first."""
+    newest_first = sorted(points, key=lambda point: point.id, reverse=True)
+    bad_releases = _bad_releases(newest_first)
+    return tuple(point for point in newest_first if not _why_not(point, "", bad_releases))
+
+
+def _bad_releases(newest_first: Sequence[Point]) -> dict[str, Point]:
+    """Return the newest marked restore point of every release that is marked bad."""
+    return {point.release: point for point in reversed(newest_first) if point.bad is not None and point.release}
+
+
 def choose_release(points: Sequence[Point], running: str) -> Choice:
     """Choose the candidate for the application, given the release that runs now.
 
@@ -101,17 +119,16 @@ def choose_release(points: Sequence[Point], running: str) -> Choice:
     marked bad (nor records a release that is), and whose release is not the one running.
     """
     newest_first = sorted(points, key=lambda point: point.id, reverse=True)
-    last_rollback = next((point for point in newest_first if point.bad is not None and point.bad.release_after), None)
-    if last_rollback is not None and running != NOTHING_RUNS and last_rollback.bad.release_after == running:  # type: ignore[union-attr]
-        mark = last_rollback.bad
-        assert mark is not None
+    rollback = last_rollback(newest_first)
+    mark = rollback.bad if rollback is not None else None
+    if mark is not None and running not in ("", NOTHING_RUNS) and mark.release_after == running:
         where = f"restore point {mark.target}" if mark.target else "the release that was asked for"
         return Choice(
             mark.target,
             f"the last rollback went to {where} ({mark.at}); it still runs and nothing was deployed since",
             satisfied=True,
         )
-    bad_releases = {point.release: point for point in newest_first if point.bad is not None and point.release}
+    bad_releases = _bad_releases(newest_first)
     passed: list[PassedOver] = []
     for point in newest_first:
         reason = _why_not(point, running, bad_releases)
