@@ -9,7 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ansible_collections.schedgen.rollback.plugins.module_utils._candidate import Point
+from ansible_collections.schedgen.rollback.plugins.module_utils._candidate import (
+    Point,
+    good_points,
+    last_rollback,
+)
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import moment
 
 
@@ -55,22 +59,27 @@ def _month(when: datetime) -> str:
 def decide(points: Sequence[Point], policy: Policy) -> tuple[Kept, ...]:
     """Return every restore point, newest first, with why it is kept or '' when it may go.
 
-    The last good one (healthy, no safety point, not bad), the newest safety point and pinned ones are never pruned.
+    Never pruned are pinned ones, the newest safety point, and what :func:`choose_release` goes by: the last good one
+    (which could be the candidate), the last good one of another release (which is it while the former's release
+    runs), the record of the last rollback, and a bad mark for as long as another restore point has its release.
     """
     newest_first = sorted(points, key=lambda point: point.id, reverse=True)
     reasons: dict[str, str] = {}
     for point in newest_first:
         if point.pinned:
             reasons.setdefault(point.id, "pinned")
-    good = (
-        p for p in newest_first if not p.problem and p.purpose != "safety" and p.bad is None and p.verdict == "healthy"
-    )
-    last_good = next(good, None)
-    if last_good is not None:
-        reasons.setdefault(last_good.id, "the last good one")
+    good = good_points(newest_first)
+    if good:
+        reasons.setdefault(good[0].id, "the last good one")
+    other = next((point for point in good if point.release != good[0].release), None)
+    if other is not None:
+        reasons.setdefault(other.id, "the last good one of another release")
     safety = next((point for point in newest_first if point.purpose == "safety"), None)
     if safety is not None:
         reasons.setdefault(safety.id, "the newest safety restore point: it undoes the last rollback")
+    rollback = last_rollback(newest_first)
+    if rollback is not None:
+        reasons.setdefault(rollback.id, "it records the last rollback")
     for number, point in enumerate(newest_first[: policy.last], start=1):
         reasons.setdefault(point.id, f"number {number} of the {policy.last} newest")
     usable = [point for point in newest_first if not point.problem]
@@ -89,4 +98,8 @@ def decide(points: Sequence[Point], policy: Policy) -> tuple[Kept, ...]:
                 break
             seen.append(span)
             reasons.setdefault(point.id, f"the newest of {word} {span}")
+    unmarked = {point.release for point in newest_first if point.bad is None and point.id in reasons}
+    marks = {point.release: point for point in reversed(newest_first) if point.bad is not None}
+    for release in unmarked & set(marks):
+        reasons.setdefault(marks[release].id, "its bad mark holds for other restore points of its release")
     return tuple(Kept(point.id, reasons.get(point.id, "")) for point in newest_first)
