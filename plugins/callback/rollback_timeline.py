@@ -341,8 +341,9 @@ class CallbackModule(Default):
             return
         action = result._task.action
         if action in _DEBUG and not timeline.hidden(data):
-            for line in _debug_text(data).split("\n"):
-                self._say(timeline.told(line, self._host(host)))
+            first, *more = _debug_text(data).split("\n")
+            said = timeline.Screen(first, tuple(more))
+            self._say(timeline.screen_lines(said, self._host(host), deeper=bool(self._host(host))))
         elif data.get("changed") and not item and self._diffed != (host, result._task._uuid):
             results = data.get("results")
             items = [entry for entry in results if isinstance(entry, dict)] if isinstance(results, list) else []

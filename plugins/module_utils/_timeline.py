@@ -243,14 +243,14 @@ def told(text: str, host: str = "") -> list[str]:
     return wrap(prefix + text, indent=MARGIN, hanging="  ")
 
 
-def screen_lines(said: Screen, host: str = "") -> list[str]:
+def screen_lines(said: Screen, host: str = "", *, deeper: bool = True) -> list[str]:
     """Return headline and further lines of a result, under the running phase."""
     lines = told(said.headline, host) if said.headline else []
-    deeper = MARGIN + "  " if said.headline or host else MARGIN
+    indent = MARGIN + "  " if deeper and (said.headline or host) else MARGIN
     if host and not said.headline and said.lines:
         lines = [f"{MARGIN}{clean(host)}:"]
     for line in said.lines:
-        lines += wrap(line, indent=deeper, hanging="  ")
+        lines += wrap(line, indent=indent, hanging="  ")
     return lines
 
 

@@ -230,6 +230,11 @@ def test_screen_lines(said: timeline.Screen, host: str, expected: list[str]) -> 
     assert timeline.screen_lines(said, host) == expected
 
 
+def test_screen_lines_of_one_text() -> None:
+    said = timeline.Screen("first", ("second",))
+    assert timeline.screen_lines(said, deeper=False) == ["          first", "          second"]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
