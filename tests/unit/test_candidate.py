@@ -157,7 +157,8 @@ AFTER = [point("1", "v1"), point("2", "v2"), point("3", "v2", purpose="safety", 
 def test_the_target_of_the_last_rollback_still_runs() -> None:
     assert choose_release(AFTER, "v1") == Choice(
         "1",
-        "the last rollback went to restore point 1 (2026-11-22T13:00:00Z); it still runs and nothing was deployed since",
+        "the last rollback went to restore point 1 (2026-11-22T13:00:00Z);"
+        " it still runs and nothing was deployed since",
         satisfied=True,
     )
 

@@ -39,7 +39,7 @@ def test_a_negative_number_is_refused(name: str) -> None:
 
 
 def test_a_policy_that_keeps_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="^a retention of 0 everywhere would keep nothing: at least one number must"):
+    with pytest.raises(ValueError, match=r"^a retention of 0 everywhere would keep nothing: at least one number must"):
         Policy(0, 0, 0, 0)
 
 
