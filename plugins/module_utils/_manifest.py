@@ -14,7 +14,7 @@ from typing import Any
 
 SCHEMA = 1
 PURPOSES = ("deploy", "scheduled", "manual", "safety")
-FILE_KINDS = ("compose", "env", "configuration", "changed", "untracked")
+FILE_KINDS = ("compose", "env", "secret", "configuration", "changed", "untracked")
 NOTHING_RUNS = "nothing"
 
 
@@ -121,7 +121,7 @@ class Release:
 
     @property
     def label(self) -> str:
-        """A name for people: git's own, else the common image tag of the code services, else the fingerprint."""
+        """A name for people: the common image tag of the code services, else git's own, else the fingerprint."""
         tags = sorted({tag_of(service.reference) for service in self.services.values() if service.code} - {""})
         name = tags[0] if len(tags) == 1 else ""
         if not name and self.git is not None:
@@ -131,7 +131,7 @@ class Release:
 
 def tag_of(reference: str) -> str:
     """Return the tag in an image reference, '' for a digest or where none is written."""
-    if "@" in reference:
+    if "@" in reference or reference.startswith("sha256:"):
         return ""
     last = reference.rsplit("/", 1)[-1]
     return last.split(":", 1)[1] if ":" in last else ""
@@ -247,6 +247,9 @@ def from_json(text: str) -> Manifest:
         moment(data["id"])
         if data["purpose"] not in PURPOSES:
             raise ValueError(f"the manifest's purpose '{data['purpose']}' is unknown")
+        for name in ("health", "checksums", "versions"):
+            if not isinstance(data[name], dict):
+                raise ValueError(f"the manifest's {name} is no object")
         fields = {
             name: data[name] for name in Manifest.__dataclass_fields__ if name not in ("release", "volumes", "notes")
         }
