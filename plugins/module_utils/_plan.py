@@ -87,9 +87,9 @@ class Plan:
         if self.commit:
             told.append(f"check out {self.ref or self.commit[:12]} in the project's folder")
         told += [f"{action} file {path}" for path, action in self.files]
-        for image in self.images:
-            if image.points_to != image.image_id:
-                told.append(f"let {image.reference} mean {image.image_id[7:19]}")
+        # Several services can run one image under one name.
+        moved = [image for image in self.images if image.points_to != image.image_id]
+        told += dict.fromkeys(f"let {image.reference} mean {image.image_id[7:19]}" for image in moved)
         if self.start:
             told.append(f"start what does not run: {', '.join(self.start)}")
         gap = [name for name in self.replace if name not in self.start_first]
@@ -181,15 +181,19 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
 
 def plan_from_dict(data: Mapping[str, Any]) -> Plan:
     """Rebuild a plan. Raises ValueError when it is not the one that its hash names."""
-    values = {name: data[name] for name in Plan.__dataclass_fields__}
-    values["images"] = tuple(Image(**entry) for entry in data["images"])
-    values["files"] = tuple((path, action) for path, action in data["files"])
-    values["scale"] = tuple((name, int(count)) for name, count in data["scale"])
-    schema = data["schema"]
-    values["schema"] = Schema(schema["verdict"], tuple(schema["added"]), tuple(schema["missing"]), schema["reason"])
-    for name in ("replace", "start_first", "start", "remove", "warnings"):
-        values[name] = tuple(data[name])
+    try:
+        wanted = data["hash"]
+        values = {name: data[name] for name in Plan.__dataclass_fields__}
+        values["images"] = tuple(Image(**entry) for entry in data["images"])
+        values["files"] = tuple((path, action) for path, action in data["files"])
+        values["scale"] = tuple((name, int(count)) for name, count in data["scale"])
+        schema = data["schema"]
+        values["schema"] = Schema(schema["verdict"], tuple(schema["added"]), tuple(schema["missing"]), schema["reason"])
+        for name in ("replace", "start_first", "start", "remove", "warnings"):
+            values[name] = tuple(data[name])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the plan cannot be read: {error!r}") from error
     plan = Plan(**values)
-    if plan.hash != data["hash"]:
-        raise ValueError(f"the plan is not the one that was prepared: its hash is {plan.hash} and not {data['hash']}")
+    if plan.hash != wanted:
+        raise ValueError(f"the plan is not the one that was prepared: its hash is {plan.hash} and not {wanted}")
     return plan
