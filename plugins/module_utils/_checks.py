@@ -480,7 +480,9 @@ def _default_name(kind: str, service: str, options: Mapping[str, Any]) -> str:
 
 
 def derive_checks(
-    containers: Sequence[Mapping[str, Any]], database: Mapping[str, Any] | None = None
+    containers: Sequence[Mapping[str, Any]],
+    database: Mapping[str, Any] | None = None,
+    files: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Sensible checks for a Compose project, in the declared form, from what its containers say.
 
@@ -488,24 +490,32 @@ def derive_checks(
     container_port, protocol}], healthcheck [words] and number. Each service must run and pass its own health check, a
     service that others need completed must have completed, a service that others need must exist, a published port must
     answer, and the named database must let its user in.
+
+    ``files`` is what the project's files say of each service, {depends_on, replicas}: of use where containers were
+    started without their dependencies and so know none. A service that only the files know may be meant for another
+    host, so that its absence is not critical.
     """
+    known = files or {}
     needs: dict[str, dict[str, str]] = {}
     for item in containers:
         needs.setdefault(item["service"], {}).update(item.get("depends_on") or {})
+    needed = {name for wanted in needs.values() for name in wanted}
+    for service, wanted in needs.items():
+        wanted.update((known.get(service) or {}).get("depends_on") or {})
     jobs = {
         name
         for wanted in needs.values()
         for name, condition in wanted.items()
         if condition == "service_completed_successfully"
     }
-    services = set(needs) | {
-        name for wanted in needs.values() for name, condition in wanted.items() if condition != "optional"
-    }
+    missing = {name for name, entry in known.items() if entry.get("replicas", 1)} - set(needs) - needed
     checks: list[dict[str, Any]] = []
-    for service in sorted(services):
+    for service in sorted({*needs, *needed, *(missing if containers else ())}):
         check: dict[str, Any] = {"type": "container", "service": service, "depends_on": sorted(needs.get(service, {}))}
         if service in jobs:
             check["completed"] = True
+        if service in missing:
+            check["critical"] = False
         checks.append(check)
     seen: set[tuple[str, int]] = set()
     for item in sorted(containers, key=lambda entry: (entry["service"], entry.get("number") or 0)):

@@ -10,6 +10,7 @@ for beyond the deadline, so that one that hangs holds nothing up.
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import socket
 import ssl
@@ -71,12 +72,25 @@ class Site:
         self.engine_timeout = engine_timeout
         self.passwords: set[str] = set()
         self._client: Any = None
+        self._files: dict[str, dict[str, Any]] | None = None
 
     def client(self) -> Any:
         """Return the Docker client, connected once. Raises ``EngineError``."""
         if self._client is None:
             self._client = _compose.connect(timeout=self.engine_timeout)
         return self._client
+
+    def files(self) -> dict[str, dict[str, Any]]:
+        """Return what the project's files say of each service, {depends_on, replicas}; nothing where they cannot say.
+
+        Containers that were started without their dependencies (``up --no-deps``) do not know them.
+        """
+        if self._files is None:
+            try:
+                self._files = read_files(self.client(), self.project)
+            except (_compose.EngineError, _compose.ProjectError, _command.CommandError, OSError, ValueError):
+                self._files = {}
+        return self._files
 
 
 class Glance:
@@ -183,6 +197,27 @@ def _container_facts(attributes: Mapping[str, Any], now: float) -> dict[str, Any
     }
 
 
+def read_files(client: Any, project: str) -> dict[str, dict[str, Any]]:
+    """Return what the files that the newest container was started with say of each service."""
+    started = sorted(_compose.containers(client, project), key=lambda item: item.started_at)
+    if not started:
+        return {}
+    last = started[-1]
+    files = _compose.Project(project, last.working_dir, last.config_files, last.env_files)
+    # Without its variables, so that a project that was started with `TAG=… docker compose up` can be read as well.
+    rendered = json.loads(files.check(["config", "--no-interpolate", "--format", "json"], timeout=10).stdout)
+    found = {}
+    for name, service in (rendered.get("services") or {}).items():
+        wanted = service.get("depends_on") or {}
+        replicas = (service.get("deploy") or {}).get("replicas", service.get("scale", 1))
+        found[name] = {
+            "depends_on": {other: entry.get("condition", "service_started") for other, entry in wanted.items()},
+            # A service of a profile is nobody's loss where it does not run.
+            "replicas": 0 if service.get("profiles") else replicas,
+        }
+    return found
+
+
 def _depends_on(label: str) -> dict[str, str]:
     """Compose writes ``postgres:service_healthy:false,redis:service_started:false``."""
     found = {}
@@ -217,7 +252,7 @@ def _ports(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
 def derive(site: Site) -> list[dict[str, Any]]:
     """Return checks, in the declared form, for what runs now. Raises ``EngineError``."""
     database = {"name": site.database.name, "service": site.database.service, "host": site.database.host}
-    return _checks.derive_checks(look_at_containers(site.client(), site.project), database)
+    return _checks.derive_checks(look_at_containers(site.client(), site.project), database, site.files())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -641,15 +676,22 @@ def watch(
     watcher = Watcher(site, checks)
     while checks:
         begun = time.monotonic()
-        progress = _health.advance(progress, watcher.round(deadline), time.monotonic())
+        results = watcher.round(deadline)
+        now = time.monotonic()
+        if now >= deadline and _health.tells_less(progress, results):
+            break
+        progress = _health.advance(progress, results, now)
         if on_round:
             on_round(progress)
-        now = time.monotonic()
         if _health.satisfied(progress, rules, now) or _health.hopeless(progress, rules):
             break
         pause = max(0.0, begun + rules.interval - now)
-        if now + pause >= deadline:
+        # A round that cannot end in time would only blur what the last one saw.
+        if now + pause + min(now - begun, 1.0) >= deadline:
             break
         time.sleep(pause)
     now = time.monotonic()
-    return _health.conclude(progress, rules, now - started, now)
+    enough = _health.satisfied(progress, rules, now)
+    # Only a fault has to be explained: asking Compose for its files takes a moment.
+    needs = {} if enough else {name: entry["depends_on"] for name, entry in site.files().items()}
+    return _health.conclude(progress, rules, now - started, now, needs)

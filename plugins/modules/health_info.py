@@ -16,7 +16,7 @@ description:
   - A probe that hangs holds nothing up. It is inconclusive when its time is over.
   - An unhealthy application is not a failure of this module, unless O(fail_unless_healthy=true).
 author:
-  - schedgen.rollback contributors
+  - schedgen.rollback contributors (@schedgen)
 extends_documentation_fragment:
   - schedgen.rollback.application
   - schedgen.rollback.application.libraries

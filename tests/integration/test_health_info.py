@@ -182,6 +182,8 @@ def test_the_verdict_waits_for_the_minimum_healthy_time() -> None:
 
 
 def test_a_stopped_dependency_explains_what_needs_it(compose: Compose) -> None:
+    # Started like this, the container itself does not know what it needs.
+    compose("up", "--detach", "--no-deps", "--force-recreate", "web")
     compose("stop", "--timeout", "0", "store")
     try:
         until(lambda: any("fails its own" in text for text in messages(assess(deadline=1, successes=1))))

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.schedgen.rollback.plugins.module_utils import _checks
 
 ID = "sha256:" + "ab" * 32
@@ -235,6 +237,22 @@ def test_derived_checks(containers: Any, database: Any, expected: Any) -> None:
     _checks.parse_checks(derived)
 
 
+def test_derived_checks_know_what_only_the_files_say() -> None:
+    files: dict[str, dict[str, Any]] = {
+        "backend": {"depends_on": {"postgres": "service_healthy", "seed": "service_completed_successfully"}},
+        "seed": {"depends_on": {}, "replicas": 1},
+        "mailer": {"depends_on": {}, "replicas": 1},
+        "spare": {"depends_on": {}, "replicas": 0},
+    }
+    containers = [container("backend"), container("postgres"), container("seed")]
+    assert _checks.derive_checks(containers, None, files) == [
+        {"type": "container", "service": "backend", "depends_on": ["postgres", "seed"]},
+        {"type": "container", "service": "mailer", "depends_on": [], "critical": False},
+        {"type": "container", "service": "postgres", "depends_on": []},
+        {"type": "container", "service": "seed", "depends_on": [], "completed": True},
+    ]
+
+
 def test_required_checks_come_first_and_learn_dependencies() -> None:
     required = _checks.required_checks(["backend"], {"backend": ID}, {"pdf-worker": 2}, 5.0)
     derived: list[dict[str, Any]] = [
@@ -277,3 +295,13 @@ def test_secrets_of_checks() -> None:
          "headers": {"Authorization": "Bearer abc.def", "Host": "shop.example"}},
     ])  # fmt: skip
     assert set(_checks.check_secrets(checks)) == {"hunter22", "t0ken", "Bearer abc.def", "abc.def"}
+
+
+def test_the_page_of_health_checks_knows_all_of_them() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "health_checks.md").read_text()
+    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert example
+    shown = _checks.parse_checks(yaml.safe_load(example.group(1))["rollback_health_checks"])
+    assert {check.type for check in shown} == set(_checks.TYPES)
+    options = {name for fields in (_checks.COMMON, *_checks.TYPES.values()) for name in fields} - {"type"}
+    assert [name for name in sorted(options) if f"`{name}`" not in page] == []
