@@ -9,6 +9,8 @@ import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils._arguments import DATABASE
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import TOOLS, applied_query, quoted
 
+PRISMA = "finished_at IS NOT NULL AND rolled_back_at IS NULL"
+
 
 @pytest.mark.parametrize(
     ("tool", "table", "name", "statement"),
@@ -21,8 +23,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools
          "SELECT app || '.' || name FROM \"django_migrations\" WHERE true ORDER BY id"),
         ("knex", "", '"knex_migrations"', 'SELECT name FROM "knex_migrations" WHERE true ORDER BY id'),
         ("prisma", "", '"_prisma_migrations"',
-         'SELECT migration_name FROM "_prisma_migrations"'
-         " WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL ORDER BY started_at"),
+         f'SELECT migration_name FROM "_prisma_migrations" WHERE {PRISMA} ORDER BY started_at'),
     ],
 )  # fmt: skip
 def test_statements(tool: str, table: str, name: str, statement: str) -> None:
@@ -56,6 +57,6 @@ def test_names_are_quoted(table: str, name: str) -> None:
 
 @pytest.mark.parametrize("table", ["", ".", "a.", ".a", "a..b"])
 def test_no_table_name(table: str) -> None:
-    with pytest.raises(ValueError, match="is no table name$") as raised:
+    with pytest.raises(ValueError, match=r"is no table name$") as raised:
         quoted(table)
     assert str(raised.value) == f"'{table}' is no table name"
