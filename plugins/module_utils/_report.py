@@ -75,8 +75,10 @@ def build(
 
 def markdown(report: Mapping[str, Any]) -> str:
     """Return the report for people."""
+    kind = str(report["type"]).capitalize()
+    title = kind if kind == "Backup" else f"{kind} rollback"
     lines = [
-        f"# {str(report['type']).capitalize()} rollback of {report['application']}: {report['outcome']}",
+        f"# {title} of {report['application']}: {report['outcome']}",
         "",
         "| | |",
         "| --- | --- |",

@@ -186,6 +186,11 @@ Next: look
     )
 
 
+def test_a_backup_is_no_rollback() -> None:
+    built = build(RUN, "schedgen", [entry(0, "run", "started", type="backup")], "success", BEGIN, {})
+    assert markdown(built).startswith("# Backup of schedgen: success\n")
+
+
 def test_what_is_not_there_has_no_heading() -> None:
     built = build(RUN, "schedgen", [entry(0, "run", "started", type="full")], "success", BEGIN, {})
     text = markdown(built)
