@@ -84,7 +84,7 @@ def run(
 ) -> Completed:
     """Run ``argv`` and return what it did, whatever its exit code.
 
-    ``timeout`` is in seconds. Raises :class:`CommandError` when the program is missing or the time is over.
+    ``timeout`` is in seconds. Raises :class:`CommandError` when it cannot be started or the time is over.
     """
     command, owner_env = as_owner(argv, owner)
     started = time.monotonic()
@@ -101,7 +101,7 @@ def run(
             cwd=cwd,
             check=False,
         )
-    except FileNotFoundError as error:
+    except OSError as error:
         raise CommandError(argv, f"could not be started: {error.strerror}: {error.filename}") from error
     except subprocess.TimeoutExpired as error:
         raise CommandError(argv, f"did not end within {timeout:g} s and was stopped") from error
