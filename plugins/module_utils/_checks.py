@@ -594,19 +594,19 @@ def required_checks(
 
 
 def merge_checks(*groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Checks of several origins in one list; for a service's container and image the first that names it counts."""
+    """Checks of several origins in one list; for a service's containers the first that names it counts."""
     merged: list[dict[str, Any]] = []
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     for group in groups:
         for item in group:
             key = (str(item.get("type")), str(item.get("service", "")))
-            if key[0] in ("container", "image") and key in seen:
+            if key[0] == "container" and key in seen:
                 # The later origin may still know what the first did not: the services that this one needs.
                 if not seen[key].get("depends_on") and item.get("depends_on"):
                     seen[key]["depends_on"] = item["depends_on"]
                 continue
             entry = dict(item)
-            if key[0] in ("container", "image"):
+            if key[0] == "container":
                 seen[key] = entry
             merged.append(entry)
     return merged

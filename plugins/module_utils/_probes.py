@@ -668,10 +668,16 @@ def watch(
     checks: Sequence[Check],
     rules: Policy,
     on_round: Callable[[_health.Progress], None] | None = None,
+    started: float | None = None,
 ) -> Outcome:
-    """Probe until enough good rounds have followed each other, or until the deadline; return the verdict."""
-    started = time.monotonic()
+    """Probe until enough good rounds have followed each other, or until the deadline; return the verdict.
+
+    The deadline counts from ``started`` (monotonic time), where the caller has begun before.
+    """
+    started = time.monotonic() if started is None else started
     deadline = started + rules.deadline
+    # Only a fault has to be explained; asking Compose for its files takes a moment, and nobody waits for it long.
+    files = threading.Thread(target=site.files, daemon=True)
     progress = _health.Progress()
     watcher = Watcher(site, checks)
     while checks:
@@ -685,13 +691,16 @@ def watch(
             on_round(progress)
         if _health.satisfied(progress, rules, now) or _health.hopeless(progress, rules):
             break
+        if not progress.streak and files.ident is None:
+            files.start()
         pause = max(0.0, begun + rules.interval - now)
         # A round that cannot end in time would only blur what the last one saw.
         if now + pause + min(now - begun, 1.0) >= deadline:
             break
         time.sleep(pause)
     now = time.monotonic()
-    enough = _health.satisfied(progress, rules, now)
-    # Only a fault has to be explained: asking Compose for its files takes a moment.
-    needs = {} if enough else {name: entry["depends_on"] for name, entry in site.files().items()}
+    needs: dict[str, dict[str, str]] = {}
+    if files.ident is not None and not progress.streak:
+        files.join(GRACE / 2)
+        needs = {} if files.is_alive() else {name: entry["depends_on"] for name, entry in site.files().items()}
     return _health.conclude(progress, rules, now - started, now, needs)

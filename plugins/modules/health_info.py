@@ -283,6 +283,7 @@ rollback_screen:
   returned: always
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -350,11 +351,14 @@ def site_of(params: Mapping[str, Any]) -> _probes.Site:
     database = _probes.Database()
     if wanted.get("name"):
         database = _probes.Database(**{**wanted, "user": wanted.get("user") or wanted["name"]})
-    return _probes.Site(params["project"] or params["application"], database)
+    # An engine that hangs must not hold the call past its deadline.
+    patience = min(10.0, max(1.0, params["deadline"] / 2))
+    return _probes.Site(params["project"] or params["application"], database, patience)
 
 
 def assess(params: Mapping[str, Any]) -> Outcome:
     """Probe what the options ask for. Raises ValueError for bad options, MissingLibrary."""
+    started = time.monotonic()
     rules = _checks.policy(
         params["deadline"], params["successes"], params["interval"], params["min_healthy"], params["fail_fast"]
     )
@@ -375,12 +379,12 @@ def assess(params: Mapping[str, Any]) -> Outcome:
         try:
             derived = _probes.derive(site)
         except EngineError as error:
-            return _health.no_data(f"the checks could not be derived: {error}")
+            return _health.no_data(f"the checks could not be derived: {error}", time.monotonic() - started)
         checks = _checks.parse_checks(_checks.merge_checks(params["checks"], required, derived))
     for check in checks:
         for library in _NEEDS.get(check.type, ()):
             library()
-    return _probes.watch(site, checks, rules)
+    return _probes.watch(site, checks, rules, started=started)
 
 
 def as_result(outcome: Outcome) -> dict[str, Any]:

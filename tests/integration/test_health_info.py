@@ -272,6 +272,19 @@ def test_an_engine_that_does_not_answer_is_no_data(monkeypatch: pytest.MonkeyPat
     assert "the Docker engine does not answer" in declared["reasons"][0]
 
 
+@pytest.mark.parametrize("derive", ["auto", "never"])
+def test_an_engine_that_hangs_does_not_hold_the_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, derive: str
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "engine.sock"))
+        listener.listen()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+        result = assess(containers={"services": ["a", "b"]}, derive=derive, deadline=2)
+    assert result["verdict"] == "inconclusive"
+    assert result["took"] < 3.5
+
+
 @pytest.mark.usefixtures("compose")
 def test_every_container_of_a_service_is_asked() -> None:
     checks = [
