@@ -352,6 +352,7 @@ TYPES: Mapping[str, Mapping[str, _Field]] = {
         "rc": _Field(_integer, 0),
         "stdout": _Field(_pattern, ""),
         "chdir": _Field(_text, ""),
+        "inside": _Field(_flag, False),
     },
     "prometheus": {
         "url": _Field(_url, required=True),
@@ -453,6 +454,8 @@ def _check_combination(label: str, kind: str, values: Mapping[str, Any], given: 
         raise ValueError(
             f"{label}: completed is for a job that ends; replicas, min_uptime and max_restarts are for one that runs"
         )
+    if kind == "command" and values["inside"] and not values["service"]:
+        raise ValueError(f"{label}: service is missing: whose containers is it to be run inside?")
     if kind == "prometheus" and not given & set(_COMPARISONS):
         raise ValueError(f"{label}: one of {', '.join(_COMPARISONS)} is missing")
 

@@ -409,8 +409,13 @@ def _judge_log(check: Check, facts: Mapping[str, Any]) -> _Judgement:
 
 
 def _judge_command(check: Check, facts: Mapping[str, Any]) -> _Judgement:
+    return _worst_answer(check, facts, lambda answer: _judge_ended(check, answer))
+
+
+def _judge_ended(check: Check, facts: Mapping[str, Any]) -> _Judgement:
     options, output = check.options, short(facts.get("stderr") or facts.get("stdout") or "", 160)
     observed = {
+        "target": facts["target"],
         "rc": facts["rc"],
         "stdout": short(facts.get("stdout") or "", 200),
         "stderr": short(facts.get("stderr") or "", 200),

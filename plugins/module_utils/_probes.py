@@ -372,6 +372,9 @@ def _request(
     headers = {"User-Agent": "schedgen.rollback", "Accept": "*/*", **options["headers"]}
     if options["token_file"]:
         headers["Authorization"] = f"Bearer {_token(options['token_file'])}"
+    if not options["validate_certs"]:
+        # The check said so; a warning on the module's error output helps nobody.
+        requests.packages.urllib3.disable_warnings()
     started = time.monotonic()
     with requests.Session() as session:
         # Neither proxies nor logins that this host's environment or a .netrc file happens to hold.
@@ -557,16 +560,46 @@ def _database_trouble(text: str, login: _postgres.Login) -> Trouble:
     return Trouble("failed", said.group(1).strip() if said else "")
 
 
-def _probe_command(check: Check, _here: Glance, timeout: float) -> Mapping[str, Any]:
-    try:
-        done = _command.run(list(check.options["argv"]), timeout=timeout, cwd=check.options["chdir"] or None)
-    except _command.CommandError as error:
-        if "did not end" in error.reason:
-            raise Trouble("timeout") from error
-        raise Trouble("unavailable", error.reason) from error
-    except OSError as error:
-        raise Trouble("unavailable", str(error)) from error
-    return {"rc": done.rc, "stdout": done.stdout, "stderr": done.stderr}
+def _probe_command(check: Check, here: Glance, timeout: float) -> Mapping[str, Any]:
+    argv, folder = list(check.options["argv"]), check.options["chdir"] or None
+
+    def on_the_host() -> dict[str, Any]:
+        try:
+            done = _command.run(argv, timeout=timeout, cwd=folder)
+        except _command.CommandError as error:
+            if "did not end" in error.reason:
+                raise Trouble("timeout") from error
+            raise Trouble("unavailable", error.reason) from error
+        except OSError as error:
+            raise Trouble("unavailable", str(error)) from error
+        return {"rc": done.rc, "stdout": done.stdout, "stderr": done.stderr}
+
+    if not check.options["inside"]:
+        return {"answers": _all_of([(check.name, on_the_host)], timeout)}
+    running = [item for item in here.containers(check.service) if item["state"] == "running"]
+    calls = [(item["name"], _inside_call(here.site.client(), item["id"], argv, folder)) for item in running]
+    return {"answers": _all_of(calls, timeout)}
+
+
+def _inside_call(client: Any, container: str, argv: list[str], folder: str | None) -> Callable[[], dict[str, Any]]:
+    docker = _libraries.docker()
+
+    def call() -> dict[str, Any]:
+        try:
+            begun = client.api.exec_create(container, argv, workdir=folder)
+            stdout, stderr = client.api.exec_start(begun["Id"], demux=True)
+            code = client.api.exec_inspect(begun["Id"])["ExitCode"]
+        except docker.errors.APIError as error:
+            raise Trouble("unavailable", error.explanation or str(error)) from error
+        except OSError as error:
+            raise Trouble("timeout", str(error)) from error
+        return {
+            "rc": code,
+            "stdout": (stdout or b"").decode("utf-8", "replace"),
+            "stderr": (stderr or b"").decode("utf-8", "replace"),
+        }
+
+    return call
 
 
 def _probe_prometheus(check: Check, _here: Glance, timeout: float) -> Mapping[str, Any]:

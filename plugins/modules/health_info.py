@@ -46,8 +46,8 @@ options:
       - C(image) - every running container of C(service) runs the image C(id).
       - C(log) - the containers of C(service) logged at most C(limit) lines that match C(pattern) and not C(ignore) in
         the last C(since) seconds, since a time, or since their V(start).
-      - C(command) - C(argv), run on the host without a shell, ends with exit code C(rc) and prints what C(stdout)
-        matches.
+      - C(command) - C(argv), run on the host (or C(inside) the containers of C(service)) without a shell, ends with
+        exit code C(rc) and prints what C(stdout) matches.
       - C(prometheus) - every value of the instant query C(query) at C(url) is as C(equals), C(not_equals), C(min) and
         C(max) say. An empty answer is inconclusive.
       - All types know C(name), C(critical) (default V(true); a check that is not critical only leaves a note),

@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -299,6 +300,16 @@ def test_every_container_of_a_service_is_asked() -> None:
 
 
 @pytest.mark.usefixtures("compose")
+def test_a_command_inside_every_container() -> None:
+    good = {"type": "command", "service": "worker", "inside": True, "argv": ["cat", "/version"], "stdout": "good"}
+    assert assess(checks=[good])["verdict"] == "healthy"
+    bad = assess(checks=[{**good, "argv": ["/bin/sh", "-c", "echo no >&2; exit 4"], "name": "x"}], deadline=1)
+    assert bad["reasons"] == ["x ended with exit code 4 instead of 0: no (2 of 2 containers)"]
+    away = assess(checks=[{**good, "argv": ["/bin/nonexistent"]}], deadline=1)
+    assert away["verdict"] in ("unhealthy", "inconclusive")
+
+
+@pytest.mark.usefixtures("compose")
 def test_error_lines_in_the_log_are_counted() -> None:
     check = {"type": "log", "service": "worker", "since": "start"}
     bad = assess(checks=[check], deadline=1)
@@ -463,6 +474,46 @@ def test_twelve_probes_take_no_longer_than_the_slowest(web: str) -> None:
     result = assess(checks=checks, successes=1)
     assert (result["verdict"], result["attempts"]) == ("healthy", 1)
     assert result["took"] < max(probe["seconds"] for probe in result["probes"]) + 1
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A web server with a certificate of its own making that ends in five days: its address and the certificate."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = str(folder / "certificate.pem"), str(folder / "key.pem")
+    run(
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "5", "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate,
+    )  # fmt: skip
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}/ok", certificate
+    server.shutdown()
+    server.server_close()
+
+
+def test_certificates(tls: tuple[str, str]) -> None:
+    url, certificate = tls
+    known = {"type": "http", "url": url, "ca_file": certificate}
+    result = assess(
+        checks=[
+            {**known, "tls_days": 3, "name": "valid"},
+            {**known, "tls_days": 14, "name": "ends soon"},
+            {"type": "http", "url": url, "name": "unknown"},
+            {"type": "http", "url": url, "validate_certs": False, "name": "not asked"},
+        ],
+        deadline=2,
+        successes=1,
+    )
+    told = {probe["name"]: (probe["verdict"], probe["message"]) for probe in result["probes"]}
+    assert [told[name][0] for name in ("valid", "ends soon", "unknown", "not asked")] == [
+        "healthy", "unhealthy", "unhealthy", "healthy",
+    ]  # fmt: skip
+    assert "its certificate ends in 5.0 days, less than 14" in told["ends soon"][1]
+    assert "has no valid certificate (certificate verify failed: self-signed certificate" in told["unknown"][1]
 
 
 def test_prometheus(web: str) -> None:

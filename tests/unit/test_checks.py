@@ -134,6 +134,8 @@ def test_common_options() -> None:
          "health check 1: id must be an image id (sha256: and 64 hexadecimal digits), not 'v1'"),
         ([{"type": "command", "argv": "rm -rf /"}],
          "health check 1: argv must be a list of words, the program first (there is no shell)"),
+        ([{"type": "command", "argv": ["x"], "inside": True}],
+         "health check 1: service is missing: whose containers is it to be run inside?"),
         ([{"type": "log", "service": "a", "since": "yesterday"}],
          ("health check 1: since must be seconds before now, a time such as 2026-11-22T13:15:00Z, or start, "
          "not 'yesterday'")),

@@ -243,7 +243,8 @@ def test_log(options: Any, lines: int, matches: list[str], verdict: str, message
     ],
 )
 def test_command(options: Any, facts: Any, verdict: str, message: str) -> None:
-    assert judged({"type": "command", "argv": ["x"], **options}, facts) == (verdict, message)
+    declared = {"type": "command", "argv": ["x"], **options}
+    assert judged(declared, {"answers": [{"target": "command x", **facts}]}) == (verdict, message)
 
 
 @pytest.mark.parametrize(
