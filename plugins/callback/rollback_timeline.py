@@ -37,8 +37,8 @@ extends_documentation_fragment:
   - default_callback
   - result_format_callback
 notes:
-  - AWX and ansible-runner put a stdout callback of their own in front. With C(ANSIBLE_STDOUT_CALLBACK) set to the name of
-    this one in the environment of the job they build on it, and the job's output is this timeline.
+  - AWX and ansible-runner put a stdout callback of their own in front. With C(ANSIBLE_STDOUT_CALLBACK) set to the name
+    of this one in the environment of the job they build on it, and the job's output is this timeline.
 requirements:
   - Set as C(stdout_callback), or named in C(callbacks_enabled), in the configuration of Ansible.
 """
