@@ -25,8 +25,10 @@ def owner_of(path: str) -> tuple[int, int]:
 def _git(src: str, arguments: list[str], *, timeout: float = 60) -> _command.Completed:
     # Hooks stay out: a post-checkout hook that deploys or notifies is not part of going back.
     argv = ["git", "-C", src, "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", *arguments]
+    # A look changes nothing: git would otherwise write its index anew, and lock it, to remember what it saw.
+    env = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        return _command.run(argv, timeout=timeout, owner=owner_of(src), env={"GIT_TERMINAL_PROMPT": "0"})
+        return _command.run(argv, timeout=timeout, owner=owner_of(src), env=env)
     except _command.CommandError as error:
         raise GitError(str(error)) from error
 
