@@ -615,6 +615,14 @@ def merge_checks(*groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return merged
 
 
+def of_the_database(checks: Iterable[Check], service: str) -> tuple[Check, ...]:
+    """Checks that ask the database, and name no service, speak about the service that runs it."""
+    return tuple(
+        replace(check, service=service) if check.type in ("sql", "migrations") and not check.service else check
+        for check in checks
+    )
+
+
 def check_secrets(checks: Iterable[Check]) -> tuple[str, ...]:
     """The secret values that the checks themselves carry: logins in addresses, tokens in headers and queries."""
     found: set[str] = set()

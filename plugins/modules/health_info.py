@@ -381,6 +381,8 @@ def assess(params: Mapping[str, Any]) -> Outcome:
         except EngineError as error:
             return _health.no_data(f"the checks could not be derived: {error}", time.monotonic() - started)
         checks = _checks.parse_checks(_checks.merge_checks(params["checks"], required, derived))
+    if not site.database.host:
+        checks = _checks.of_the_database(checks, site.database.service)
     for check in checks:
         for library in _NEEDS.get(check.type, ()):
             library()
