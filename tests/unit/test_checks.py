@@ -291,6 +291,16 @@ def test_a_policy_from_texts() -> None:
     assert _checks.policy("60", "2", "0.5", "3", "yes") == _checks.Policy(60.0, 2, 0.5, 3.0, True)
 
 
+def test_checks_of_the_database_speak_about_its_service() -> None:
+    checks = _checks.parse_checks([
+        {"type": "sql"}, {"type": "migrations", "head": "x"}, {"type": "sql", "name": "n", "service": "backend"},
+        {"type": "tcp", "host": "a", "port": 1},
+    ])  # fmt: skip
+    assert [check.service for check in _checks.of_the_database(checks, "postgres")] == [
+        "postgres", "postgres", "backend", "",
+    ]  # fmt: skip
+
+
 def test_secrets_of_checks() -> None:
     checks = _checks.parse_checks([
         {"type": "http", "url": "http://ann:hunter22@a/?token=t0ken&page=2",
