@@ -17,6 +17,7 @@ IMAGES_RECORD = HOME / "images.json"
 SECRETS = HOME / "secrets.env"
 
 ENGINE_ROOT = HOME / "engine"
+ENGINE_RUN = Path("/run/schedgen-demo")
 ENGINE_PID = HOME / "engine.pid"
 ENGINE_LOG = HOME / "engine.log"
 
