@@ -146,6 +146,44 @@ def test_nobody_else_is_asked_for(owner: tuple[int, int] | None) -> None:
     assert _command.as_owner(["id"], owner) == (["id"], {})
 
 
+def test_one_command_feeds_another(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    _command.pipe(["printf", "b\\na\\n"], ["sort"], target=str(target))
+    assert target.read_text() == "a\nb\n"
+    _command.pipe(["true"], ["cat"], target=str(target))
+    assert target.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("echo a >&2; exit 3", "cat", "'sh -c echo a >&2; exit 3' failed with exit code 3: a"),
+        ("echo a", "cat; echo b >&2; exit 4", "'sh -c cat; echo b >&2; exit 4' failed with exit code 4: b"),
+        ("echo a >&2; exit 3", "cat; echo b >&2; exit 4", "'sh -c echo a >&2; exit 3' failed with exit code 3: a\nb"),
+    ],
+)
+def test_both_ends_of_a_pipe_count(first: str, second: str, message: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        _command.pipe(["sh", "-c", first], ["sh", "-c", second])
+    assert str(raised.value) == message
+
+
+def test_neither_end_of_a_pipe_waits_for_ever() -> None:
+    # More words than a pipe holds, and a reader that stops early.
+    many = "head -c 1000000 /dev/zero | tr '\\0' x"
+    _command.pipe(["sh", "-c", f"{many} >&2"], ["cat"])
+    with pytest.raises(CommandError, match=r" failed with exit code 5: (?s:.*)no room$"):
+        _command.pipe(
+            ["sh", "-c", f"trap '' PIPE; {many} 2>/dev/null; exit 0"], ["sh", "-c", "echo no room >&2; exit 5"]
+        )
+
+
+def test_a_program_that_is_missing_at_either_end_of_a_pipe() -> None:
+    for first, second in (("no-such-program", "cat"), ("true", "no-such-program")):
+        with pytest.raises(CommandError, match=r" could not be started: No such file or directory: no-such-program$"):
+            _command.pipe([first], [second])
+
+
 def test_available() -> None:
     assert _command.available("sh")
     assert not _command.available("no-such-program")
