@@ -21,6 +21,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import TE
 # A folder that a service mounts can be data and not configuration: only what is small is taken for configuration.
 MOUNT_FILES = 200
 FILE_SIZE = 5 << 20
+DECLARE = "declare it in rollback_config_paths if it is configuration"
 _SCALAR = re.compile(r"[^\s\"'\[\]{},=]+")
 
 
@@ -123,6 +124,7 @@ def find(
             for name in sorted(named_in(stream.read(), src)):
                 kinds.setdefault(name, _kind(name))
     secrets = _files_of(rendered, "secrets")
+    writable = _writable_folders(rendered)
     for source in sorted({*_mounted(rendered), *secrets}):
         path = _relative(src, source)
         if os.path.isfile(source):
@@ -131,11 +133,12 @@ def find(
             else:
                 notes.append(f"{path} is mounted and larger than {FILE_SIZE >> 20} MB: it was not recorded")
         elif os.path.isdir(source) and not os.path.isabs(path):
+            if source in writable:
+                notes.append(f"{path} is mounted writable, so it is taken for data: it was not recorded ({DECLARE})")
+                continue
             files = _below(source)
             if len(files) > MOUNT_FILES or any(os.path.getsize(f) > FILE_SIZE for f in files if os.path.isfile(f)):
-                notes.append(
-                    f"{path} is mounted and looks like data: it was not recorded (declare it in rollback_config_paths)"
-                )
+                notes.append(f"{path} is mounted and looks like data: it was not recorded ({DECLARE})")
             else:
                 for name in files:
                     kinds.setdefault(_relative(src, name), "configuration")
@@ -148,6 +151,9 @@ def find(
     for paths, kind in ((changed, "changed"), (untracked, "untracked")):
         for path in paths:
             full = os.path.join(src, path)
+            # What a service writes is data: putting an old copy back would overwrite what it wrote since.
+            if kind == "untracked" and full.startswith(tuple(folder.rstrip("/") + "/" for folder in writable)):
+                continue
             if os.path.islink(full) or _small_file(full):
                 kinds.setdefault(path, kind)
             elif os.path.lexists(full):
@@ -165,6 +171,16 @@ def _mounted(rendered: Mapping[str, Any]) -> list[str]:
     for service in (rendered.get("services") or {}).values():
         paths += [mount["source"] for mount in service.get("volumes") or () if mount.get("type") == "bind"]
     return [*paths, *_files_of(rendered, "configs")]
+
+
+def _writable_folders(rendered: Mapping[str, Any]) -> set[str]:
+    """Return the host folders that a service may write to."""
+    return {
+        mount["source"]
+        for service in (rendered.get("services") or {}).values()
+        for mount in service.get("volumes") or ()
+        if mount.get("type") == "bind" and not mount.get("read_only") and os.path.isdir(mount["source"])
+    }
 
 
 def _files_of(rendered: Mapping[str, Any], section: str) -> list[str]:

@@ -40,8 +40,9 @@ def find(src: Path, rendered: Any = None, **more: Any) -> _files.Found:
     return _files.find(project, rendered or {}, **given)
 
 
-def mounts(*sources: Path) -> dict[str, Any]:
-    return {"services": {"a": {"volumes": [{"type": "bind", "source": str(path)} for path in sources]}}}
+def mounts(*sources: Path, read_only: bool = True) -> dict[str, Any]:
+    volumes = [{"type": "bind", "source": str(path), "read_only": read_only} for path in sources]
+    return {"services": {"a": {"volumes": volumes}}}
 
 
 NAMES = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "compose.override.yaml",
@@ -160,13 +161,25 @@ def test_what_is_large_is_left_and_told(src: Path) -> None:
     found = find(src, rendered, untracked=["big-untracked", "gone"])
     assert found.notes == (
         "big.conf is mounted and larger than 5 MB: it was not recorded",
-        "data is mounted and looks like data: it was not recorded (declare it in rollback_config_paths)",
-        "many is mounted and looks like data: it was not recorded (declare it in rollback_config_paths)",
+        "data is mounted and looks like data: it was not recorded (declare it in rollback_config_paths if it is configuration)",
+        "many is mounted and looks like data: it was not recorded (declare it in rollback_config_paths if it is configuration)",
         "big-untracked (untracked in git) is larger than 5 MB or no plain file: it was not recorded",
     )
     assert len([path for path in found.kinds if path.startswith("few/")]) == _files.MOUNT_FILES
     # What was declared is recorded, whatever its size.
     assert find(src, config_paths=["data"]).kinds["data/one"] == "configuration"
+
+
+def test_a_folder_that_a_service_writes_to_is_data(src: Path) -> None:
+    write(src, {"uploads/a": "", "uploads-notes/b": "", "one.conf": ""})
+    rendered = mounts(src / "uploads", src / "one.conf", read_only=False)
+    found = find(src, rendered, untracked=["uploads/a", "uploads-notes/b"])
+    assert set(found.kinds) == {"compose.yaml", "one.conf", "uploads-notes/b"}
+    assert found.notes == (
+        "uploads is mounted writable, so it is taken for data: it was not recorded"
+        " (declare it in rollback_config_paths if it is configuration)",
+    )
+    assert find(src, rendered, config_paths=["uploads"]).kinds["uploads/a"] == "configuration"
 
 
 def test_links_and_pipes_in_a_folder(src: Path) -> None:
