@@ -697,6 +697,22 @@ def test_the_module_in_check_mode(web: str) -> None:
     assert PASSWORD not in output.split("SUCCESS =>", 1)[1]
 
 
+@pytest.mark.skipif(os.path.exists("/dev/log") or os.geteuid() != 0, reason="needs the host's log for itself")
+def test_no_secret_reaches_the_hosts_log(web: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind("/dev/log")
+        try:
+            check = {"type": "http", "url": f"{web}/ok", "headers": {"Cookie": PASSWORD}}
+            assert by_ansible({"checks": [check], "successes": 1})[0] == 0
+            log.settimeout(5)
+            written = log.recv(65536).decode()
+        finally:
+            os.unlink("/dev/log")
+    assert "Invoked with" in written
+    assert f"application={NAME}" in written
+    assert PASSWORD not in written
+
+
 def test_a_bad_check_is_refused_with_what_to_do() -> None:
     code, output = by_ansible({"checks": [{"type": "http", "url": "http://a", "statuss": 1}]})
     assert code != 0
