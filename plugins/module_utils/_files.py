@@ -77,7 +77,7 @@ def named_in(text: str, src: str) -> set[str]:
     """Return the existing small files below ``src`` that a compose file names (env_file, include, extends, mounts)."""
     found = set()
     for token in set(_SCALAR.findall(text)):
-        for candidate in {token, token.split(":", 1)[0]}:
+        for candidate in (token, token.split(":", 1)[0]):
             path = _relative(src, candidate)
             if not os.path.isabs(path) and _small_file(os.path.join(src, path)):
                 found.add(path)

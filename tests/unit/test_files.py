@@ -161,8 +161,8 @@ def test_what_is_large_is_left_and_told(src: Path) -> None:
     found = find(src, rendered, untracked=["big-untracked", "gone"])
     assert found.notes == (
         "big.conf is mounted and larger than 5 MB: it was not recorded",
-        "data is mounted and looks like data: it was not recorded (declare it in rollback_config_paths if it is configuration)",
-        "many is mounted and looks like data: it was not recorded (declare it in rollback_config_paths if it is configuration)",
+        f"data is mounted and looks like data: it was not recorded ({_files.DECLARE})",
+        f"many is mounted and looks like data: it was not recorded ({_files.DECLARE})",
         "big-untracked (untracked in git) is larger than 5 MB or no plain file: it was not recorded",
     )
     assert len([path for path in found.kinds if path.startswith("few/")]) == _files.MOUNT_FILES
@@ -174,10 +174,9 @@ def test_a_folder_that_a_service_writes_to_is_data(src: Path) -> None:
     write(src, {"uploads/a": "", "uploads-notes/b": "", "one.conf": ""})
     rendered = mounts(src / "uploads", src / "one.conf", read_only=False)
     found = find(src, rendered, untracked=["uploads/a", "uploads-notes/b"])
-    assert set(found.kinds) == {"compose.yaml", "one.conf", "uploads-notes/b"}
+    assert set(found.kinds) == {"one.conf", "uploads-notes/b"}
     assert found.notes == (
-        "uploads is mounted writable, so it is taken for data: it was not recorded"
-        " (declare it in rollback_config_paths if it is configuration)",
+        f"uploads is mounted writable, so it is taken for data: it was not recorded ({_files.DECLARE})",
     )
     assert find(src, rendered, config_paths=["uploads"]).kinds["uploads/a"] == "configuration"
 
