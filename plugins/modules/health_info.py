@@ -284,7 +284,7 @@ rollback_screen:
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -305,15 +305,19 @@ _NEEDS = {
 }
 
 
-class HealthModule(AnsibleModule):
-    """A module that keeps its declared checks, which can hold logins and tokens, out of the host's log."""
+def without_checks(log: Any) -> Callable[..., None]:
+    """Return a module's way to write to the host's log, made to leave out the declared checks.
 
-    def log(self, msg: str, log_args: dict[str, Any] | None = None) -> None:
-        """Write to the host's log what may be read there."""
+    Ansible writes the options of every module there; checks can hold logins and tokens, in values that nothing marks.
+    """
+
+    def write(module: Any, msg: str, log_args: dict[str, Any] | None = None) -> None:
         if log_args and "checks" in log_args:
             log_args = {**log_args, "checks": "(not logged)"}
             msg = "Invoked with " + " ".join(f"{name}={value}" for name, value in log_args.items())
-        super().log(msg, log_args)
+        log(module, msg, log_args)
+
+    return write
 
 
 def argument_spec() -> dict[str, Any]:
@@ -416,7 +420,9 @@ def as_result(outcome: Outcome) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = HealthModule(argument_spec=argument_spec(), supports_check_mode=True)
+    # ansible-test imports modules with a stand-in that has no log.
+    AnsibleModule.log = without_checks(getattr(AnsibleModule, "log", None))
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     invocation = {"module_args": _redact.redact_declared(module.params)}
     application = module.params["application"]
     try:
