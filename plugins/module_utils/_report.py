@@ -88,10 +88,15 @@ def markdown(report: Mapping[str, Any]) -> str:
         _row("Started", report["started"]),
         _row("Duration", against_window(report["seconds"], report["window"])),
     ]
+    plan = report.get("plan") or {}
+    if plan:
+        lines += [
+            _row("From", f"{plan['running_label']} ({plan['running']})"),
+            _row("To", f"{plan['label']} ({plan['kind']} {plan['target']})"),
+        ]
     lines += [_row(row["label"], row["value"]) for row in report.get("rows", ())]
     if report.get("message"):
         lines += ["", "## What went wrong", "", "```text", str(report["message"]), "```"]
-    plan = report.get("plan") or {}
     if plan.get("steps"):
         lines += ["", "## Plan", ""] + [f"{number}. {step}" for number, step in enumerate(plan["steps"], start=1)]
     if plan.get("warnings"):

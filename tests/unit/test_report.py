@@ -126,8 +126,16 @@ def test_for_people() -> None:
         entry(40, "switch", "failed", message="backend did not start", seconds=38),
         outcome="failed",
         message="What happened: no\nState: put back\nNext: look",
-        rows=[{"label": "From", "value": "v4"}, {"label": "To", "value": "v3"}],
-        plan={"steps": ["load a", "replace b"], "warnings": ["postgres differs"]},
+        rows=[{"label": "Ticket", "value": "OPS-7"}],
+        plan={
+            "running_label": "v2",
+            "running": "b7a9097e6de3",
+            "label": "v1",
+            "kind": "restore point",
+            "target": "20261122T131500.123Z",
+            "steps": ["load a", "replace b"],
+            "warnings": ["postgres differs"],
+        },
         verification={
             "verdict": "unhealthy",
             "reasons": ["login answers 500"],
@@ -146,8 +154,9 @@ def test_for_people() -> None:
 | Reason | 500s on login |
 | Started | 2026-11-22T13:15:00.000+00:00 |
 | Duration | 42.5 s (window 5 min 00 s: met) |
-| From | v4 |
-| To | v3 |
+| From | v2 (b7a9097e6de3) |
+| To | v1 (restore point 20261122T131500.123Z) |
+| Ticket | OPS-7 |
 
 ## What went wrong
 
