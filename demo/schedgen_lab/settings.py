@@ -35,6 +35,7 @@ PROJECT_NAME = "schedgen"
 DATABASE_CONTAINER = "schedgen-postgres"
 VOLUMES = {"postgres_data": "schedgen_postgres_data", "minio_data": "schedgen_minio_data"}
 
+LABEL = "schedgen.demo=true"
 SUITE = "trixie"
 BASE_IMAGE = f"schedgen-demo-base:{SUITE}"
 # Images of the application that are no release: name of the image, target in images/Dockerfile.
