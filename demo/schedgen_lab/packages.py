@@ -14,7 +14,6 @@ SOURCES = Path("/etc/apt/sources.list.d/schedgen-demo.sources")
 PREFERENCES = Path("/etc/apt/preferences.d/schedgen-demo")
 NO_START = Path("/usr/sbin/policy-rc.d")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
 TOOLS = {"docker-registry": "docker-registry", "mmdebstrap": "mmdebstrap", "zstd": "zstd"}
 CLIENT = ("docker-cli", "docker-compose", "docker-buildx")
@@ -30,7 +29,7 @@ def mirror() -> str:
             found = re.match(r"(?:URIs:|deb\s+(?:\[.*?\]\s+)?)\s*(\S+/debian)/?(?:\s|$)", line)
             if found:
                 return found.group(1)
-    return DEFAULT_MIRROR
+    raise LabError("the apt sources of this machine name no mirror of Debian (…/debian)")
 
 
 def proxy_options() -> list[str]:

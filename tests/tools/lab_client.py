@@ -215,8 +215,9 @@ def module(name: str, *options: str, **arguments: Any) -> dict[str, Any]:
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
-        env={**environment(), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"},
+        env={**environment(), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"},
         cwd=ROOT,
     )
-    document = json.loads(done.stdout[done.stdout.index("{") :])
-    return cast("dict[str, Any]", document["plays"][0]["tasks"][0]["hosts"]["schedgen-demo"])
+    if "{" not in done.stdout:
+        raise AssertionError(f"{name} gave no result: {done.stdout}{done.stderr}")
+    return cast("dict[str, Any]", json.loads(done.stdout[done.stdout.index("{") :]))
