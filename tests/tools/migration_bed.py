@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A Compose-like application of its own for tests of migrations: a PostgreSQL server, releases, a network."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.schedgen.rollback.plugins.module_utils._compose import LABEL, connect
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import (
+    DatabaseError,
+    Login,
+    connect as connect_database,
+    find_login,
+    query,
+)
+
+SERVER = "schedgen-demo-postgres:trixie"
+PASSWORD = "s3cret:with\\odd characters"
+
+
+def run(*argv: str, check: bool = True, text: str | None = None) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, input=text)
+    assert done.returncode == 0 or not check, f"{argv}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def build(tag: str, dockerfile: str, files: dict[str, str] | None = None) -> str:
+    """Build an image from a Dockerfile and small files; the tools' own downloads go through the host's settings."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in {"Dockerfile": dockerfile, **(files or {})}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content.encode())
+            archive.addfile(entry, io.BytesIO(content.encode()))
+    bundle = os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
+    argv = ["docker", "build", "--quiet", f"--tag={tag}", f"--secret=id=ca,src={bundle}", "-"]
+    done = subprocess.run(argv, input=buffer.getvalue(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return tag
+
+
+class Bed:
+    """One application. Its containers carry Compose's labels, so that the product takes them for a project."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.project = f"migrationbed{os.getpid()}{uuid.uuid4().hex[:6]}"
+        self.state_dir = state_dir
+        self.client = connect()
+        self.containers: list[str] = []
+        run("docker", "network", "create", self.project)
+        self.start("postgres", SERVER, environment={
+            "POSTGRES_DB": "schedgen", "POSTGRES_USER": "schedgen", "POSTGRES_PASSWORD": PASSWORD,
+        })  # fmt: skip
+        end = time.monotonic() + 60
+        while True:
+            try:
+                query(self.login, "SELECT 1")
+                break
+            except DatabaseError:
+                assert time.monotonic() < end, "PostgreSQL did not come up"
+                time.sleep(0.1)
+
+    @property
+    def login(self) -> Login:
+        return find_login(self.client, self.project, "postgres", "schedgen", "schedgen")
+
+    def sql(self, statement: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return query(self.login, statement, params)
+
+    def session(self) -> Any:
+        return connect_database(self.login)
+
+    def start(
+        self, service: str, image: str, *command: str, environment: dict[str, str] | None = None, wait: bool = True
+    ) -> str:
+        """Start a service's container; with ``wait`` false it may end at once."""
+        self.stop(service)
+        name = f"{self.project}-{service}-1"
+        argv = [
+            "docker",
+            "run",
+            "--detach",
+            f"--name={name}",
+            f"--network={self.project}",
+            f"--network-alias={service}",
+        ]
+        for key, value in {
+            "project": self.project, "service": service, "oneoff": "False", "container-number": "1",
+        }.items():  # fmt: skip
+            argv.append(f"--label={LABEL}{key}={value}")
+        argv += ["--restart=on-failure"] if not wait else []
+        argv += [f"--env={key}={value}" for key, value in (environment or {}).items()]
+        run(*argv, image, *command)
+        self.containers.append(name)
+        return name
+
+    def stop(self, service: str) -> None:
+        run("docker", "rm", "--force", "--volumes", f"{self.project}-{service}-1", check=False)
+
+    def close(self) -> None:
+        for name in dict.fromkeys(self.containers):
+            run("docker", "rm", "--force", "--volumes", name, check=False)
+        run("docker", "network", "rm", self.project, check=False)
