@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _catalog
+
+# Where a restore point keeps the catalogue, when its manifest does not hold it.
+FILE = os.path.join("database", "catalog.json")
 
 # Above this estimate a table is not counted: whether there is any such row is asked instead.
 EXACT_LIMIT = 1_000_000
@@ -198,3 +204,18 @@ def facts(
         count = int(cursor.fetchone()[0])
         answers.setdefault(question.fact, {})[question.key] = None if large and count else count
     return answers
+
+
+def recorded(folder: str, database: Mapping[str, Any] | None) -> _catalog.Catalog | None:
+    """Return the catalogue that the restore point in ``folder`` has, None when none was recorded.
+
+    ``database`` is the manifest's own part about it. Raises ValueError for a catalogue that cannot be read.
+    """
+    found = (database or {}).get("catalog")
+    if found is None:
+        try:
+            with open(os.path.join(folder, FILE), encoding="utf-8") as stream:
+                found = json.load(stream)
+        except FileNotFoundError:
+            return None
+    return _catalog.check(found)

@@ -244,7 +244,7 @@ def _typeorm(present: Mapping[str, str | None], source: str) -> Commands:
         raise ValueError(f"the image has no TypeORM program ({', '.join(TYPEORM_PROGRAMS)})")
     raise ValueError(
         "no compiled TypeORM data source was found in the image (dist/data-source.js and the like): name it with"
-        " rollback_migration_data_source"
+        " rollback_migration_source"
     )
 
 
@@ -254,7 +254,7 @@ def _knex(present: Mapping[str, str | None], source: str) -> Commands:
         raise ValueError(f"the image has no Knex program ({', '.join(KNEX_PROGRAMS)})")
     file = source or _first(KNEXFILES, present)
     if not file:
-        raise ValueError("no knexfile.js was found in the image: name it with rollback_migration_data_source")
+        raise ValueError("no knexfile.js was found in the image: name it with rollback_migration_source")
     node = ("node",) if program.endswith(".js") else ()
     return Commands("knex", (*node, program), suffix=("--knexfile", file))
 
@@ -268,7 +268,7 @@ def _alembic(present: Mapping[str, str | None], source: str) -> Commands:
 def _django(present: Mapping[str, str | None], source: str) -> Commands:
     file = source or _first(DJANGO_FILES, present)
     if not file:
-        raise ValueError("no manage.py was found in the image: name it with rollback_migration_data_source")
+        raise ValueError("no manage.py was found in the image: name it with rollback_migration_source")
     return Commands("django", (_first(PYTHONS, present) or "python3", file))
 
 

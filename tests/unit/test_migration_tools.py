@@ -176,8 +176,8 @@ def test_how_a_tool_is_called(tool: str, present: dict[str, Any], given: Any, ba
     ("tool", "present", "given", "message"),
     [
         ("typeorm", {}, {}, "the image has no TypeORM program"),
-        ("typeorm", {BIN: None}, {}, "name it with rollback_migration_data_source"),
-        ("typeorm", {BIN: None, "src/data-source.ts": None}, {}, "name it with rollback_migration_data_source"),
+        ("typeorm", {BIN: None}, {}, "name it with rollback_migration_source"),
+        ("typeorm", {BIN: None, "src/data-source.ts": None}, {}, "name it with rollback_migration_source"),
         ("knex", {"knexfile.js": None}, {}, "the image has no Knex program"),
         ("knex", {"node_modules/.bin/knex": None}, {}, "no knexfile.js was found"),
         ("django", {}, {}, "no manage.py was found"),
