@@ -31,6 +31,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._dump import LABEL
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 # A name of PostgreSQL has 63 bytes.
 _NAME_LIMIT = 63
@@ -74,7 +75,7 @@ class Ran:
     def reason(self) -> str:
         """Why it failed, in one text."""
         if self.timed_out:
-            return f"did not end within {self.seconds:.0f} s and was stopped{': ' + self.words if self.words else ''}"
+            return f"did not end in time and was stopped after {self.seconds:.0f} s: {self.words or 'it said nothing'}"
         return f"ended with exit code {self.rc}: {self.words or 'it said nothing'}"
 
 
@@ -133,6 +134,101 @@ def catalogue(login: Login, recorded: _catalog.Catalog | None = None) -> tuple[d
         raise DatabaseError(str(error).strip()) from error
     finally:
         connection.close()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a restore point knows of migrations: None for what it does not have."""
+
+    id: str
+    label: str
+    history: tuple[str, ...] | None
+    catalog: _catalog.Catalog | None
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The live schema against a restore point's. ``comparison`` is None where no catalogue was recorded."""
+
+    applied: tuple[str, ...]
+    added: tuple[str, ...] | None
+    missing: tuple[str, ...] | None
+    live: Mapping[str, Any] = field(repr=False)
+    comparison: _catalog.Comparison | None
+    judgement: _catalog.Judgement
+
+
+def reference(store: Store, to: str) -> Reference | None:
+    """Return what the named restore point knows; without a name the newest good one that knows the history.
+
+    None when there is no such restore point. Raises :class:`RevertError` when the named one cannot be used.
+    """
+    if to:
+        points = [store.point(to)]
+        if points[0].manifest is None:
+            raise RevertError(f"restore point {to} cannot be used: {points[0].problem}")
+    else:
+        points = [
+            point
+            for point in reversed(store.points())
+            if point.manifest is not None
+            and point.manifest.migrations
+            and point.manifest.purpose != "safety"
+            and point.summary().bad is None
+        ][:1]
+    for point in points:
+        if point.manifest is not None:
+            recorded = (point.manifest.migrations or {}).get("applied")
+            return Reference(
+                point.id,
+                point.manifest.release.label,
+                None if recorded is None else tuple(recorded),
+                _catalog_reader.recorded(point.path, point.manifest.database),
+            )
+    return None
+
+
+def assess(login: Login, settings: Settings, against: Reference | None) -> Assessment:
+    """Compare the live database with a restore point. Raises ``DatabaseError``."""
+    entry = _migration_tools.tool_of(settings.tool, settings.table)
+    applied = history(login, settings)
+    added, missing = _migration_tools.since(settings.tool, applied, against.history if against else None)
+    recorded = against.catalog if against else None
+    live, facts = catalogue(login, recorded)
+    cannot = "" if settings.revert else entry.cannot_revert
+    comparison = None
+    if recorded is not None:
+        comparison = _catalog.compare(
+            recorded, live, added=added or (), missing=missing or (), cannot_revert=cannot, facts=facts
+        )
+    judgement = _catalog.judge_application_rollback(
+        recorded, live, added=added, missing=missing, facts=facts, refuses_unknown=entry.refuses_unknown
+    )
+    return Assessment(tuple(applied), added, missing, live, comparison, judgement)
+
+
+def settings_of(parameters: Mapping[str, Any]) -> Settings:
+    """Return what a module's arguments declare of the migration tool."""
+    return Settings(
+        tool=parameters["migration_tool"],
+        table=parameters["migration_table"],
+        image=parameters["migration_image"],
+        source=parameters["migration_source"],
+        program=tuple(parameters["migration_program"]),
+        revert=tuple(parameters["migration_revert_command"]),
+        show=tuple(parameters["migration_list_command"]),
+        lock_timeout=parameters.get("lock_timeout", 5),
+        step_timeout=parameters.get("step_timeout", 120),
+        data_limit=parameters.get("rehearsal_data_limit", 0),
+    )
+
+
+def service_of(parameters: Mapping[str, Any]) -> str:
+    """Return the service whose image has the migrations. Raises :class:`RevertError` when none is declared."""
+    service = parameters["migration_service"] or next(iter(parameters["code_services"]), "")
+    if not service:
+        raise RevertError("no service is declared whose image has the migrations: set rollback_migration_service")
+    return str(service)
 
 
 # -- one call of the tool ------------------------------------------------------------------------------------------
@@ -219,7 +315,8 @@ class Toolbox:
         options = [
             self.environment.get("PGOPTIONS", ""),
             f"-c lock_timeout={int(settings.lock_timeout * 1000)}",
-            f"-c statement_timeout={int(settings.step_timeout * 1000)}",
+            # Before the tool's own time is over, so that it can say what it was that took so long.
+            f"-c statement_timeout={int(settings.step_timeout * 750)}",
             "-c default_transaction_read_only=on" if read_only else "",
         ]
         environment = {**self.environment, "PGOPTIONS": " ".join(part for part in options if part), "NO_COLOR": "1"}
@@ -266,7 +363,7 @@ class Toolbox:
         finally:
             api.remove_container(identifier, force=True, v=True)
         output = str(_redact.redact(output, self.secrets()))
-        return Ran(tuple(argv), rc, _command.last_lines(output), output, time.monotonic() - started, timed_out)
+        return Ran(tuple(argv), rc, _migration_tools.own_words(output), output, time.monotonic() - started, timed_out)
 
     def try_tool(self, login: Login) -> Ran | None:
         """Start the tool with the command that lists, in a session that cannot write; None where none is known."""
@@ -353,7 +450,7 @@ class Copy:
     comment: str | None = None
 
 
-def _maintenance(login: Login) -> Login:
+def maintenance(login: Login) -> Login:
     """Return a login beside the application's database: a session in it would be in the way."""
     return replace(login, dbname="postgres" if login.dbname != "postgres" else "template1")
 
@@ -367,7 +464,7 @@ def copies(login: Login) -> list[Copy]:
     """Return the copies of this database that a migration revert has set aside, oldest first."""
     found = []
     for name, comment in query(
-        _maintenance(login), "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database ORDER BY 1"
+        maintenance(login), "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database ORDER BY 1"
     ):
         if not (comment or "").startswith(_COMMENT):
             continue
@@ -381,17 +478,23 @@ def copies(login: Login) -> list[Copy]:
 def _comment(login: Login, copy: Copy) -> None:
     data = {"of": login.dbname, "at": copy.at, "history": copy.history, "open": copy.open, "comment": copy.comment}
     text = _COMMENT + json.dumps(data)
-    query(_maintenance(login), f"COMMENT ON DATABASE {_catalog.quoted(copy.name)} IS %s", (text,))
+    query(maintenance(login), f"COMMENT ON DATABASE {_catalog.quoted(copy.name)} IS %s", (text,))
+
+
+def fenced(login: Login) -> bool:
+    """Whether a killed run has left the live database closed."""
+    found = query(maintenance(login), "SELECT datallowconn FROM pg_database WHERE datname = %s", (login.dbname,))
+    return bool(found) and not found[0][0]
 
 
 def unfence(login: Login) -> None:
     """Let sessions into the live database again, where a killed run has left it closed."""
-    query(_maintenance(login), f"ALTER DATABASE {_catalog.quoted(login.dbname)} ALLOW_CONNECTIONS true")
+    query(maintenance(login), f"ALTER DATABASE {_catalog.quoted(login.dbname)} ALLOW_CONNECTIONS true")
 
 
 def _fence(login: Login, *others: str) -> None:
     """Close the live database and end its sessions. Clients that reconnect all the time are shut out by this alone."""
-    beside = _maintenance(login)
+    beside = maintenance(login)
     query(beside, f"ALTER DATABASE {_catalog.quoted(login.dbname)} ALLOW_CONNECTIONS false")
     query(
         beside,
@@ -445,7 +548,7 @@ def set_aside(login: Login, applied: Sequence[str], stamp: str) -> Copy:
     Method: ``CREATE DATABASE … TEMPLATE … STRATEGY FILE_COPY`` of PostgreSQL's documentation. Raises
     :class:`RevertError` when that cannot be done; the live database is open again then.
     """
-    beside, live = _maintenance(login), _catalog.quoted(login.dbname)
+    beside, live = maintenance(login), _catalog.quoted(login.dbname)
     size = int(query(beside, "SELECT pg_database_size(%s)", (login.dbname,))[0][0])
     free = _free_bytes(login)
     if free is not None and free < size * 1.3 + 64e6:
@@ -500,7 +603,7 @@ def put_back(login: Login, copy: Copy, stamp: str) -> str:
     """
     psycopg2 = _libraries.psycopg2()
     failed = _named(login.dbname, "failed_revert", stamp)
-    live, beside = _catalog.quoted(login.dbname), _maintenance(login)
+    live, beside = _catalog.quoted(login.dbname), maintenance(login)
     _fence(login, copy.name)
     connection = _postgres.connect(beside, statement_timeout=60)
     try:

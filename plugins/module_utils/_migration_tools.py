@@ -399,6 +399,23 @@ def _alembic_steps(
     return tuple(way)
 
 
+_FRAME = re.compile(
+    r"^\s*(at |File \"|\^|[\w$]+: (undefined|'\w+\.c'|'\d+'),?$|[{}\[\]],?$)|^\s*node:internal|^Node\.js v"
+)
+_COMPLAINT = re.compile(
+    r"(?i)(^|[\s.])[\w.]*(error|exception|canceled|notavailable)\b.*:|^error\b|\bfatal\b|cannot |can't |could not"
+)
+
+
+def own_words(output: str, limit: int = 5) -> str:
+    """Return what a tool complains of: not the frames of its stack, and not every field of a driver's error."""
+    lines = list(dict.fromkeys(line.strip() for line in output.splitlines() if line.strip() and not _FRAME.match(line)))
+    complaints = [line for line in lines if _COMPLAINT.search(line)]
+    if not complaints:
+        return "\n".join(lines[-limit:])
+    return "\n".join(complaints[:limit])
+
+
 def told(argv: Sequence[str]) -> str:
     """Return a command as a person would type it."""
     return " ".join(shlex.quote(part) for part in argv)

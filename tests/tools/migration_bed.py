@@ -112,3 +112,34 @@ class Bed:
         for name in dict.fromkeys(self.containers):
             run("docker", "rm", "--force", "--volumes", name, check=False)
         run("docker", "network", "rm", self.project, check=False)
+
+
+RUNTIME = "schedgen-demo-backend-runtime:trixie"
+COMPILED = "schedgen-demo-backend-build:trixie"
+V1 = ("1760000000001-create-jobs", "1760000000002-create-job-events", "1760000000003-drop-jobs-draft")
+V2 = (
+    *V1,
+    "1761000000001-add-job-priority",
+    "1761000000002-add-cancelled-status",
+    "1761000000003-split-customer",
+    "1761000000004-index-jobs-by-time",
+)
+TYPEORM_ENVIRONMENT = {
+    "DATABASE_HOST": "postgres",
+    "DATABASE_NAME": "schedgen",
+    "DATABASE_USER": "schedgen",
+    "DATABASE_PASSWORD": PASSWORD,
+}
+
+
+def typeorm_image(tag: str, migrations: Sequence[str], more: dict[str, str] | None = None) -> str:
+    """Build a release of the demo's backend that has these migrations, and files of the test's own in ``dist``."""
+    wanted = " ".join(f"/migrations/{name}.js" for name in migrations)
+    release = {"release.json": '{"version": "test", "features": [], "faults": []}'}
+    copies = "COPY release.json .\n" + "".join(f"COPY {name} dist/{name}\n" for name in more or {})
+    return build(
+        tag,
+        f"FROM {COMPILED} AS build\nRUN mkdir /out && cp {wanted} /out/\n"
+        f"FROM {RUNTIME}\nCOPY --from=build /out dist/migrations\n{copies}",
+        {**release, **(more or {})},
+    )

@@ -15,6 +15,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools
     applied_query,
     commands,
     history_command,
+    own_words,
     show_command,
     since,
     steps,
@@ -280,3 +281,39 @@ def test_alembic_without_a_history() -> None:
 )
 def test_how_a_tool_is_tried(found: Commands, argv: tuple[str, ...]) -> None:
     assert show_command(found) == argv
+
+
+NODE = """\
+query: START TRANSACTION
+query failed: ALTER TABLE jobs DROP COLUMN x
+Error during migration revert:
+QueryFailedError: canceling statement due to lock timeout
+    at PostgresQueryRunner.query (/app/node_modules/typeorm/x.js:1:2)
+  file: 'postgres.c',
+  line: '3399',
+  where: undefined,
+}
+"""
+PYTHON = """\
+Traceback (most recent call last):
+  File "/usr/bin/alembic", line 8, in <module>
+    sys.exit(main())
+psycopg2.errors.LockNotAvailable: canceling statement due to lock timeout
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (NODE, "Error during migration revert:\nQueryFailedError: canceling statement due to lock timeout"),
+        (PYTHON, "psycopg2.errors.LockNotAvailable: canceling statement due to lock timeout"),
+        ("one\n\ntwo\n", "one\ntwo"),
+        (
+            "Error [ERR_MODULE_NOT_FOUND]: Cannot find module 'x'\n    at a (b)\n\nNode.js v20.19.2\n",
+            "Error [ERR_MODULE_NOT_FOUND]: Cannot find module 'x'",
+        ),
+        ("", ""),
+    ],
+)
+def test_what_a_tool_complains_of(output: str, words: str) -> None:
+    assert own_words(output) == words
