@@ -29,7 +29,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _postgres,
     _redact,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._dump import LABEL
+from ansible_collections.schedgen.rollback.plugins.module_utils._dump import LABEL, remove_helpers
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
@@ -719,6 +719,16 @@ def _given_up(
             told("put_back", "failed", reason=problem)
     standing = aside.name if aside is not None and not kept else ""
     return RevertFailed(reason, now, put_back=bool(kept), kept=kept, copy=standing, problem=problem)
+
+
+def sweep(client: Any, application: str) -> list[str]:
+    """Remove the containers and networks that a killed run left. Only the lock's holder may call this."""
+    swept = remove_helpers(client, application)
+    for network in client.api.networks(filters={"label": f"{LABEL}={application}"}):
+        with contextlib.suppress(_libraries.docker().errors.APIError):
+            client.api.remove_network(network["Id"])
+            swept.append(network["Name"])
+    return swept
 
 
 def stop(client: Any, project: str, services: Sequence[str], *, timeout: int = 30) -> tuple[str, ...]:

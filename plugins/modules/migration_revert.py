@@ -239,6 +239,9 @@ class Revert:
     def carry_out(self, *, pretend: bool) -> dict[str, Any]:
         """Do what the state asks for; return the module's result."""
         lines = []
+        if not pretend:
+            # A tool that outlived the run that started it would go on beside this one.
+            _migration_revert.sweep(self.client, self.parameters["application"])
         if not pretend and self.parameters["state"] == "reverted":
             recovered = self.recover()
             lines += [recovered] if recovered else []

@@ -13,17 +13,23 @@ from typing import Any
 
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _migration_revert as mr
-from migration_bed import PASSWORD, TYPEORM_ENVIRONMENT, V1, V2, Bed, run, typeorm_image
+from migration_bed import (
+    PASSWORD,
+    TYPEORM_ENVIRONMENT,
+    V1,
+    V2,
+    Bed,
+    begin_again,
+    broken_image,
+    helpers,
+    migrate,
+    others,
+    run,
+    typeorm_image,
+)
 
 STAMP = "20261122131500"
 SETTINGS = mr.Settings("typeorm", step_timeout=30)
-# What a production image may bring wrong: `down` functions that no rehearsal without rows shows, that hang, that stop.
-BROKEN = """
-export class %s { transaction = false;
-  async up(runner) { await runner.query('ALTER TABLE jobs ADD COLUMN extra text'); }
-  async down(runner) { %s }
-}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +50,7 @@ def images() -> Iterator[dict[str, str]]:
                 " if (row.n > 0) throw new Error('rows are in the way');"
                 " await runner.query('ALTER TABLE jobs DROP COLUMN extra');",
     }.items():  # fmt: skip
-        file = "migrations/1769000000001-broken.js"
-        made[name] = typeorm_image(f"migration-test-typeorm:{name}", V1, {file: BROKEN % ("Broken1769000000001", down)})
+        made[name] = broken_image(f"migration-test-typeorm:{name}", down)
     made["dead"] = typeorm_image(
         "migration-test-typeorm:dead", V2, {"data-source.js": "import './missing-entity.js';\n"}
     )
@@ -61,32 +66,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     made.close()
 
 
-def others(bed: Bed) -> list[str]:
-    return [
-        row[0]
-        for row in mr.query(mr.maintenance(bed.login), "SELECT datname FROM pg_database WHERE datname ~ '^schedgen_'")
-    ]
-
-
 @pytest.fixture
 def bed(server: Bed, images: dict[str, str]) -> Iterator[Bed]:
     """A fresh database, migrated to v1 by v1's own image, with a row."""
-    beside = mr.maintenance(server.login)
-    for name in others(server):
-        mr.query(beside, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-        mr.query(beside, f'DROP DATABASE "{name}" WITH (FORCE)')
-    mr.query(beside, "DROP DATABASE schedgen WITH (FORCE)")
-    mr.query(beside, "CREATE DATABASE schedgen")
-    migrate(server, images["v1"])
-    server.sql("INSERT INTO jobs (key, title, customer, amount) VALUES ('a', 'A', 'Ada <ada@example.org>', 5)")
+    begin_again(server, images["v1"])
     yield server
     server.stop("backend")
-
-
-def migrate(bed: Bed, image: str) -> None:
-    environment = [f"--env={key}={value}" for key, value in TYPEORM_ENVIRONMENT.items()]
-    run("docker", "run", "--rm", f"--network={bed.project}", *environment, image,
-        "node_modules/.bin/typeorm", "migration:run", "-d", "dist/data-source.js")  # fmt: skip
 
 
 def deploy(bed: Bed, image: str, **given: Any) -> tuple[mr.Toolbox, Any, list[str]]:
@@ -97,10 +82,6 @@ def deploy(bed: Bed, image: str, **given: Any) -> tuple[mr.Toolbox, Any, list[st
     bed.start("backend", image, "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
     tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", mr.replace(SETTINGS, **given))
     return tools, recorded, history
-
-
-def helpers(bed: Bed) -> str:
-    return run("docker", "ps", "--all", "--quiet", f"--filter=label=schedgen.rollback.application={bed.project}")
 
 
 def test_a_crash_looping_release_is_taken_back(bed: Bed, images: dict[str, str]) -> None:

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
+import sys
 import tarfile
 import time
 import uuid
@@ -17,6 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import LABEL, connect
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
+    Manifest,
+    Release,
+    ServiceRelease,
+    to_json,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._migration_revert import maintenance
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import (
     DatabaseError,
     Login,
@@ -24,7 +33,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import
     find_login,
     query,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
+ROOT = Path(__file__).resolve().parents[2]
 SERVER = "schedgen-demo-postgres:trixie"
 PASSWORD = "s3cret:with\\odd characters"
 
@@ -105,6 +116,59 @@ class Bed:
         self.containers.append(name)
         return name
 
+    def record(self, history: Sequence[str] | None, catalog: Any, tool: str = "typeorm", label: str = "v1") -> str:
+        """Keep a restore point that knows this history and this catalogue; return its id."""
+        store = Store(str(self.state_dir), self.project)
+        identifier, folder = store.begin_point()
+        service = ServiceRelease("sha256:" + "0" * 64, f"backend:{label}", code=True)
+        manifest = Manifest(
+            id=identifier,
+            application=self.project,
+            created="2026-11-22T13:15:00Z",
+            purpose="deploy",
+            release=Release({"backend": service}),
+            health={"verdict": "healthy", "reasons": []},
+            migrations=None if history is None else {"tool": tool, "applied": list(history)},
+            database=None if catalog is None else {"name": "schedgen", "catalog": catalog},
+        )
+        store.complete_point(identifier, folder, to_json(manifest))
+        return identifier
+
+    def arguments(self, **given: Any) -> dict[str, Any]:
+        """Return what every module is told of this application."""
+        return {
+            "application": self.project,
+            "state_dir": str(self.state_dir),
+            "project_name": self.project,
+            "code_services": ["backend"],
+            "database": "schedgen",
+            "migration_tool": "typeorm",
+            **given,
+        }
+
+    def process(self, module: str, **given: Any) -> subprocess.Popen[str]:
+        """Start a module as Ansible does: a process of its own that reads its arguments."""
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "plugins" / "modules" / f"{module}.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "collections")},
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": self.arguments(**given)}))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def call(self, module: str, **given: Any) -> dict[str, Any]:
+        """Run a module to its end and return its result."""
+        output, _errors = self.process(module, **given).communicate(timeout=300)
+        assert PASSWORD not in output
+        result: dict[str, Any] = json.loads(output)
+        return result
+
     def stop(self, service: str) -> None:
         run("docker", "rm", "--force", "--volumes", f"{self.project}-{service}-1", check=False)
 
@@ -143,3 +207,48 @@ def typeorm_image(tag: str, migrations: Sequence[str], more: dict[str, str] | No
         f"FROM {RUNTIME}\nCOPY --from=build /out dist/migrations\n{copies}",
         {**release, **(more or {})},
     )
+
+
+# What a release may bring wrong: a `down` that stops half-way, that hangs, that rows are in the way of.
+BROKEN = """
+export class Broken1769000000001 {
+  async up(runner) { await runner.query('ALTER TABLE jobs ADD COLUMN extra text'); }
+  async down(runner) { %s }
+}
+"""
+
+
+def broken_image(tag: str, down: str) -> str:
+    """Build a release that adds one column with a migration whose `down` is given."""
+    return typeorm_image(tag, V1, {"migrations/1769000000001-broken.js": BROKEN % down})
+
+
+def migrate(bed: Bed, image: str) -> None:
+    """Migrate the bed's database with a release's own image."""
+    environment = [f"--env={key}={value}" for key, value in TYPEORM_ENVIRONMENT.items()]
+    tool = ("node_modules/.bin/typeorm", "migration:run", "-d", "dist/data-source.js")
+    run("docker", "run", "--rm", f"--network={bed.project}", *environment, image, *tool)
+
+
+def others(bed: Bed) -> list[str]:
+    """Return the databases that reverts have left beside the live one."""
+    found = query(maintenance(bed.login), "SELECT datname FROM pg_database WHERE datname ~ '^schedgen_' ORDER BY 1")
+    return [row[0] for row in found]
+
+
+def begin_again(bed: Bed, image: str) -> None:
+    """Give the bed a fresh database, migrated by this image, with one row."""
+    beside = maintenance(bed.login)
+    for name in others(bed):
+        query(beside, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        query(beside, f'DROP DATABASE "{name}" WITH (FORCE)')
+    query(beside, "DROP DATABASE IF EXISTS schedgen WITH (FORCE)")
+    query(beside, "CREATE DATABASE schedgen")
+    migrate(bed, image)
+    bed.sql("INSERT INTO jobs (key, title, customer, amount) VALUES ('a', 'A', 'Ada <ada@example.org>', 5)")
+
+
+def helpers(bed: Bed) -> str:
+    """Return the one-off containers and networks of the bed's application that are still there."""
+    label = f"--filter=label=schedgen.rollback.application={bed.project}"
+    return run("docker", "ps", "--all", "--quiet", label) + run("docker", "network", "ls", "--quiet", label)
