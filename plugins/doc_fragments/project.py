@@ -93,7 +93,7 @@ options:
   migration_table:
     description:
       - The tool's bookkeeping table. The tool's own default when empty.
-      - With V(command) the table and its columns, as C(table(name\)) or C(table(name, order\)).
+      - With V(command) the table and its columns, written as table(name) or table(name, order).
     type: str
     default: ''
 """
