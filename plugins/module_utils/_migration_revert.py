@@ -562,8 +562,8 @@ def set_aside(login: Login, applied: Sequence[str], stamp: str) -> Copy:
     )[0][0]
     copy = Copy(name, stamp, tuple(applied), open=True, comment=original)
     try:
-        _fence(login)
         try:
+            _fence(login)
             strategy = " STRATEGY FILE_COPY" if version >= 150000 else ""
             query(beside, f"CREATE DATABASE {_catalog.quoted(name)} TEMPLATE {live}{strategy}", timeout=3600)
         finally:
@@ -604,19 +604,21 @@ def put_back(login: Login, copy: Copy, stamp: str) -> str:
     psycopg2 = _libraries.psycopg2()
     failed = _named(login.dbname, "failed_revert", stamp)
     live, beside = _catalog.quoted(login.dbname), maintenance(login)
-    _fence(login, copy.name)
-    connection = _postgres.connect(beside, statement_timeout=60)
     try:
-        connection.autocommit = False
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER DATABASE {live} RENAME TO {_catalog.quoted(failed)}")
-            cursor.execute(f"ALTER DATABASE {_catalog.quoted(copy.name)} RENAME TO {live}")
-            cursor.execute(f"COMMENT ON DATABASE {live} IS %s", (copy.comment,))
-        connection.commit()
-    except psycopg2.Error as error:
-        raise DatabaseError(str(error).strip()) from error
+        _fence(login, copy.name)
+        connection = _postgres.connect(beside, statement_timeout=60)
+        try:
+            connection.autocommit = False
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER DATABASE {live} RENAME TO {_catalog.quoted(failed)}")
+                cursor.execute(f"ALTER DATABASE {_catalog.quoted(copy.name)} RENAME TO {live}")
+                cursor.execute(f"COMMENT ON DATABASE {live} IS %s", (copy.comment,))
+            connection.commit()
+        except psycopg2.Error as error:
+            raise DatabaseError(str(error).strip()) from error
+        finally:
+            connection.close()
     finally:
-        connection.close()
         # Whichever database has the live name now has to be open.
         unfence(login)
     return failed
@@ -871,11 +873,15 @@ def _load(tools: Toolbox, login: Login, identifier: str, scratch: Login, *, with
         # A role that is there already is altered by the next statement, so that its errors do not matter.
         roles = _exec(live, login.password, ["pg_dumpall", "--roles-only", *here, f"--database={login.dbname}"])
         _exec(identifier, scratch.password, psql, text=roles)
-    known = {row[0] for row in query(scratch, "SELECT rolname FROM pg_roles")} if tools.logins else set()
+    known = {row[0] for row in query(scratch, "SELECT rolname FROM pg_roles")}
     for found in tools.logins:
         if found.user not in known:
             query(scratch, f"CREATE ROLE {_catalog.quoted(found.user)} LOGIN PASSWORD %s", (found.password,))
             known.add(found.user)
+    # Whoever owns or may use something has to be there for the dump to be read.
+    for (name,) in query(login, "SELECT rolname FROM pg_roles"):
+        if name not in known:
+            query(scratch, f"CREATE ROLE {_catalog.quoted(name)}")
     dump = ["pg_dump", *here, f"--dbname={login.dbname}", "--lock-wait-timeout=10000"]
     if with_data:
         texts = [_exec(live, login.password, dump)]

@@ -255,3 +255,45 @@ def test_what_belongs_to_the_database_comes_back_with_it(bed: Bed, images: dict[
     assert bed.sql("SHOW work_mem") == [("7MB",)]
     assert bed.sql("SELECT shobj_description(oid, 'pg_database'), has_database_privilege('public', oid, 'CONNECT')"
                    " FROM pg_database WHERE datname = 'schedgen'") == [("ours", False)]  # fmt: skip
+
+
+@pytest.fixture
+def plain_role(bed: Bed) -> Iterator[dict[str, str]]:
+    """The application's own role: it owns its database and is no superuser; another one may read."""
+    bed.sql("CREATE ROLE app LOGIN PASSWORD 'other-secret'")
+    bed.sql("CREATE ROLE reader")
+    bed.sql("ALTER DATABASE schedgen OWNER TO app")
+    for (statement,) in bed.sql(
+        "SELECT format('ALTER TABLE %I OWNER TO app', relname) FROM pg_class"
+        " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        " UNION ALL SELECT 'ALTER TYPE job_status OWNER TO app' UNION ALL SELECT 'GRANT SELECT ON jobs TO reader'"
+        " UNION ALL SELECT 'GRANT CREATE ON SCHEMA public TO app'"
+    ):
+        bed.sql(statement)
+    yield {**TYPEORM_ENVIRONMENT, "DATABASE_USER": "app", "DATABASE_PASSWORD": "other-secret"}
+    begin = mr.maintenance(bed.login)
+    for name in ("schedgen", *others(bed)):
+        mr.query(begin, f'ALTER DATABASE "{name}" OWNER TO schedgen')
+    bed.sql("DROP OWNED BY app, reader CASCADE")
+    mr.query(begin, "DROP ROLE app")
+    mr.query(begin, "DROP ROLE reader")
+
+
+def test_a_role_that_is_no_superuser(bed: Bed, images: dict[str, str], plain_role: dict[str, str]) -> None:
+    recorded, _facts = mr.catalogue(bed.login)
+    history = mr.history(bed.login, SETTINGS)
+    environment = [f"--env={key}={value}" for key, value in plain_role.items()]
+    run("docker", "run", "--rm", f"--network={bed.project}", *environment, images["v2"],
+        "node_modules/.bin/typeorm", "migration:run", "-d", "dist/data-source.js")  # fmt: skip
+    bed.start("backend", images["v2"], "false", environment=plain_role, wait=False)
+    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
+    login = mr.replace(bed.login, user="app", password="other-secret")
+    way = tools.steps(login, history)
+    assert mr.rehearse(bed.client, tools, login, way, recorded).verdict == "compatible"
+    # It may not make databases: that is said, and nothing is touched.
+    with pytest.raises(mr.RevertError, match="cannot be copied first.*permission denied"):
+        mr.revert(tools, login, way, recorded, STAMP)
+    assert not mr.fenced(bed.login)
+    bed.sql("ALTER ROLE app CREATEDB")
+    assert mr.revert(tools, login, way, recorded, STAMP).verdict == "compatible"
+    assert mr.history(bed.login, SETTINGS) == history
