@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _migration_revert as mr
@@ -215,14 +216,15 @@ def test_killed_and_run_again(bed: Bed, images: dict[str, str], when: str) -> No
 
 def test_what_is_not_there(bed: Bed, images: dict[str, str]) -> None:
     point = deploy(bed, images["v2"])
-    for given, told in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"to": "20260101T000000.000Z"}, "there is no restore point"),
         ({"migration_service": "nothing"}, "has no container"),
         ({"migration_image": "no-such-image:1"}, "is not on this host"),
         ({"code_services": []}, "set rollback_migration_service"),
         ({"migration_tool": "none"}, "no migration tool is declared"),
         ({"migration_program": ["no-such-program"]}, "no-such-program"),
-    ]:
+    ]
+    for given, told in wrong:
         failed = bed.call("migration_revert", **{"to": point, **given})
         assert failed.get("failed"), failed
         assert told in failed["msg"]

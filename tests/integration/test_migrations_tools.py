@@ -9,11 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _migration_revert as mr
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import query
 from migration_bed import PASSWORD, Bed, build, helpers, others, run
 
 STAMP = "20261122131500"
@@ -202,9 +203,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 def bed(server: Bed) -> Iterator[Bed]:
     beside = mr.maintenance(server.login)
     for name in (*others(server), "schedgen"):
-        mr.query(beside, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-        mr.query(beside, f'DROP DATABASE "{name}" WITH (FORCE)')
-    mr.query(beside, "CREATE DATABASE schedgen")
+        query(beside, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        query(beside, f'DROP DATABASE "{name}" WITH (FORCE)')
+    query(beside, "CREATE DATABASE schedgen")
     yield server
     server.stop("backend")
 
@@ -251,7 +252,7 @@ def test_every_tool_is_held_to_the_lock_timeout(bed: Bed, cases: dict[str, Case]
     for argv in (*case.first, *case.rest):
         run("docker", "run", "--rm", f"--network={bed.project}", *environment, case.image, *argv)
     bed.start("backend", case.image, "false", environment=case.environment, wait=False)
-    settings = mr.replace(case.settings, lock_timeout=1, step_timeout=40)
+    settings = replace(case.settings, lock_timeout=1, step_timeout=40)
     tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", settings)
     applied = mr.history(bed.login, settings)
     way = tools.steps(bed.login, [] if tool == "alembic" else applied[:-1])[:1]
