@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _catalog
 
-# Where a restore point keeps the catalogue, when its manifest does not hold it.
+# Where a restore point keeps the catalogue: not in its manifest, which is read for every list of restore points.
 FILE = os.path.join("database", "catalog.json")
 
 # Above this estimate a table is not counted: whether there is any such row is asked instead.
@@ -206,16 +205,22 @@ def facts(
     return answers
 
 
-def recorded(folder: str, database: Mapping[str, Any] | None) -> _catalog.Catalog | None:
+def keep(folder: str, catalog: _catalog.Catalog) -> None:
+    """Write the catalogue into the restore point in ``folder``, while that is being made."""
+    path = os.path.join(folder, FILE)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(catalog, stream, ensure_ascii=False)
+
+
+def recorded(folder: str) -> _catalog.Catalog | None:
     """Return the catalogue that the restore point in ``folder`` has, None when none was recorded.
 
-    ``database`` is the manifest's own part about it. Raises ValueError for a catalogue that cannot be read.
+    Raises ValueError for a catalogue that cannot be read.
     """
-    found = (database or {}).get("catalog")
-    if found is None:
-        try:
-            with open(os.path.join(folder, FILE), encoding="utf-8") as stream:
-                found = json.load(stream)
-        except FileNotFoundError:
-            return None
-    return _catalog.check(found)
+    try:
+        with open(os.path.join(folder, FILE), encoding="utf-8") as stream:
+            return _catalog.check(json.load(stream))
+    except FileNotFoundError:
+        return None

@@ -29,10 +29,11 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _postgres,
     _redact,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._dump import LABEL, remove_helpers
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
+# What this collection's one-off containers and networks carry: a later run removes what a killed one left.
+LABEL = "schedgen.rollback.application"
 # A name of PostgreSQL has 63 bytes.
 _NAME_LIMIT = 63
 _COMMENT = "schedgen.rollback: "
@@ -183,7 +184,7 @@ def reference(store: Store, to: str) -> Reference | None:
                 point.id,
                 point.manifest.release.label,
                 None if recorded is None else tuple(recorded),
-                _catalog_reader.recorded(point.path, point.manifest.database),
+                _catalog_reader.recorded(point.path),
             )
     return None
 
@@ -196,6 +197,8 @@ def assess(login: Login, settings: Settings, against: Reference | None) -> Asses
     recorded = against.catalog if against else None
     live, facts = catalogue(login, recorded)
     cannot = "" if settings.revert else entry.cannot_revert
+    if added is None:
+        cannot = cannot or "the migration history was not recorded: there is nothing to go back to"
     comparison = None
     if recorded is not None:
         comparison = _catalog.compare(
@@ -346,7 +349,12 @@ class Toolbox:
         try:
             for name in networks[1:]:
                 api.connect_container_to_network(identifier, name)
-            api.start(identifier)
+            try:
+                api.start(identifier)
+            except docker.errors.APIError as error:
+                # The program is not in the image, or a mount of the service is gone: the engine's words say which.
+                words = str(_redact.redact(error.explanation or str(error), self.secrets()))
+                return Ran(tuple(argv), 127, words, words, time.monotonic() - started)
             timed_out, rc = False, 1
             try:
                 rc = int(api.wait(identifier, timeout=settings.step_timeout)["StatusCode"])
@@ -725,9 +733,14 @@ def _given_up(
 
 def sweep(client: Any, application: str) -> list[str]:
     """Remove the containers and networks that a killed run left. Only the lock's holder may call this."""
-    swept = remove_helpers(client, application)
-    for network in client.api.networks(filters={"label": f"{LABEL}={application}"}):
-        with contextlib.suppress(_libraries.docker().errors.APIError):
+    docker, mine = _libraries.docker(), {"label": f"{LABEL}={application}"}
+    swept = []
+    for container in client.api.containers(all=True, filters=mine):
+        with contextlib.suppress(docker.errors.APIError):
+            client.api.remove_container(container["Id"], force=True, v=True)
+            swept.append(container["Names"][0].lstrip("/"))
+    for network in client.api.networks(filters=mine):
+        with contextlib.suppress(docker.errors.APIError):
             client.api.remove_network(network["Id"])
             swept.append(network["Name"])
     return swept
@@ -799,6 +812,7 @@ def scratch_server(client: Any, tools: Toolbox, login: Login) -> Iterator[Scratc
     if login.container is None:
         raise RevertError(
             f"the server {login.host} does not run in a container of this host, so there is no image to rehearse with"
+            " (-e rollback_migration_rehearse=no goes without)"
         )
     docker, api = _libraries.docker(), client.api
     source = api.inspect_container(login.container.id)
@@ -814,12 +828,17 @@ def scratch_server(client: Any, tools: Toolbox, login: Login) -> Iterator[Scratc
     owner = environment.get("POSTGRES_USER", login.user)
     environment.update(POSTGRES_USER=owner, POSTGRES_DB=login.dbname, POSTGRES_PASSWORD=login.password or "rehearsal")
     ports = sorted({found.port for found in tools.logins} or {5432})
+    arguments = ["-c", "fsync=off", "-c", f"port={ports[0]}"]
+    # Some extensions cannot be made without it. Who may not ask has none of them.
+    preloaded = query(login, "SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'")
+    if preloaded and preloaded[0][0]:
+        arguments += ["-c", f"shared_preload_libraries={preloaded[0][0]}"]
     network = api.create_network(name, driver="bridge", internal=True, labels=labels)["Id"]
     identifier = ""
     try:
         identifier = api.create_container(
             source["Image"],
-            command=[*(image["Config"].get("Cmd") or ["postgres"]), "-c", "fsync=off", "-c", f"port={ports[0]}"],
+            command=[*(image["Config"].get("Cmd") or ["postgres"]), *arguments],
             environment=environment,
             labels=labels,
             name=name,

@@ -6,15 +6,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _migration_revert as mr
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 from migration_bed import (
+    ROOT,
     TYPEORM_ENVIRONMENT,
     V1,
     V2,
@@ -231,3 +237,49 @@ def test_what_is_not_there(bed: Bed, images: dict[str, str]) -> None:
         assert failed["msg"].startswith("What happened: ")
     assert len(mr.history(bed.login, SETTINGS)) == 7
     assert state(bed) != "exited"
+    tried = bed.call("migration_info", try_tool=True, migration_program=["no-such-program"])["tool"]
+    assert tried["starts"] is False
+    assert "no-such-program" in tried["words"]
+    nothing = bed.call("migration_info", state_dir=str(bed.state_dir / "empty"))
+    assert (nothing["to"], nothing["judgement"]["verdict"], len(nothing["applied"])) == ("", "unknown", 7)
+
+
+PLAY = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Rehearse
+      ansible.builtin.import_role:
+        name: schedgen.rollback.migration_revert
+        tasks_from: rehearse.yml
+    - name: Revert
+      ansible.builtin.import_role:
+        name: schedgen.rollback.migration_revert
+    - name: Show
+      ansible.builtin.debug:
+        msg: "rehearsed {{ migration_revert_rehearsed.rehearsal.verdict }}, kept {{ migration_revert_reverted.copy }}"
+"""
+
+
+def test_the_role(bed: Bed, images: dict[str, str], tmp_path: Path) -> None:
+    point = deploy(bed, images["v2"])
+    play = tmp_path / "play.yml"
+    play.write_text(PLAY)
+    variables = {
+        "rollback_application": bed.project,
+        "rollback_state_dir": str(bed.state_dir),
+        "rollback_code_services": ["backend"],
+        "rollback_to": point,
+        "migration_revert_rehearse": False,
+        "ansible_python_interpreter": sys.executable,
+    }
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", "-e", json.dumps(variables), str(play)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"rehearsed compatible, kept {others(bed)[0]}" in done.stdout
+    assert len(mr.history(bed.login, SETTINGS)) == 3

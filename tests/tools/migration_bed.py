@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.schedgen.rollback.plugins.module_utils._catalog_reader import keep
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import LABEL, connect
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     Manifest,
@@ -132,8 +133,9 @@ class Bed:
             release=Release({"backend": service}),
             health={"verdict": "healthy", "reasons": []},
             migrations=None if history is None else {"tool": tool, "applied": list(history)},
-            database=None if catalog is None else {"name": "schedgen", "catalog": catalog},
         )
+        if catalog is not None:
+            keep(folder, catalog)
         store.complete_point(identifier, folder, to_json(manifest))
         return identifier
 
