@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _command, _libraries
+from ansible_collections.schedgen.rollback.plugins.module_utils._compose import ContainerState
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import applied_query
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, connect
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
@@ -77,10 +78,11 @@ def dump(
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute(
-                "SELECT pg_export_snapshot(), current_setting('server_version_num')::int, pg_database_size(current_database())"
+                "SELECT pg_export_snapshot(), current_setting('server_version_num')::int,"
+                " pg_database_size(current_database())"
             )
             snapshot, version, size = cursor.fetchone()
-            worker = _DumpThread(store, target, login, snapshot, version, jobs, lock_timeout)
+            worker = _DumpThread(store, target, login, login.container, snapshot, version, jobs, lock_timeout)
             worker.start()
             try:
                 invariants = _invariants(cursor, tool, table)
@@ -142,11 +144,19 @@ class _DumpThread(threading.Thread):
     """Run pg_dump in a one-off container beside the reading of the invariants."""
 
     def __init__(
-        self, store: Store, target: str, login: Login, snapshot: str, version: int, jobs: int, lock_timeout: float
+        self,
+        store: Store,
+        target: str,
+        login: Login,
+        container: ContainerState,
+        snapshot: str,
+        version: int,
+        jobs: int,
+        lock_timeout: float,
     ) -> None:
         super().__init__(daemon=True)
         self.error: Exception | None = None
-        self._store, self._target, self._login = store, target, login
+        self._store, self._target, self._login, self._container = store, target, login, container
         self._arguments = [
             "--format=directory",
             "--file=/rollback/dump",
@@ -163,8 +173,7 @@ class _DumpThread(threading.Thread):
 
     def run(self) -> None:
         """Run the dump; what goes wrong is kept in ``error`` for the thread that waits."""
-        assert self._login.container is not None
-        container = self._login.container
+        container = self._container
         # By file: an argument or a variable of the container would show the password to anybody who may look.
         secret = os.path.join(self._store.root, f"{TEMPORARY}pgpass-{os.getpid()}")
         descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
