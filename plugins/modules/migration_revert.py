@@ -135,7 +135,7 @@ verdict:
   description: How the schema compares with the recorded one afterwards (equal, compatible, unproven).
   returned: with O(state=reverted)
   type: str
-copy:
+set_aside:
   description: Name of the database in which what was live before is kept, empty when there was nothing to do.
   returned: with O(state=reverted)
   type: str
@@ -256,7 +256,7 @@ class Revert:
                 "changed": bool(lines),
                 "steps": [],
                 "undone": [],
-                "copy": "",
+                "set_aside": "",
                 "verdict": found.judgement.verdict,
                 "seconds": 0.0,
                 "rollback_screen": {"headline": f"Nothing to do: the migrations are those of {label}", "lines": lines},
@@ -346,7 +346,7 @@ class Revert:
         result.update(
             undone=list(done.undone),
             verdict=done.verdict,
-            copy=done.copy,
+            set_aside=done.copy,
             seconds=round(time.monotonic() - started, 3),
             diff={
                 "before_header": "applied migrations",
@@ -367,8 +367,9 @@ class Revert:
 
 
 def stamp() -> str:
-    """Return the moment as it stands in names of databases."""
-    return f"{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
+    """Return the moment as it stands in names of databases: to the millisecond, because a call can make two."""
+    now = datetime.now(timezone.utc)
+    return f"{now:%Y%m%d%H%M%S}{now.microsecond // 1000:03d}"
 
 
 def failure(error: _migration_revert.RevertFailed) -> str:
@@ -421,7 +422,7 @@ def main() -> None:
             with store.held(parameters["run"]):
                 result = Revert(store, parameters).carry_out(pretend=False)
     except _migration_revert.RevertFailed as error:
-        module.fail_json(msg=failure(error), put_back=error.put_back, kept=error.kept, copy=error.copy)
+        module.fail_json(msg=failure(error), put_back=error.put_back, kept=error.kept, set_aside=error.copy)
     except (*EXPECTED, _migration_revert.RevertError) as error:
         module.fail_json(
             msg=_failure.explain(

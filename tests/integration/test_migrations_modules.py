@@ -147,11 +147,11 @@ def test_the_way_back_rehearsed_taken_and_taken_again(bed: Bed, images: dict[str
     assert done["verdict"] == "compatible"
     assert "AddJobPriority1761000000001" in done["diff"]["before"]
     assert "AddJobPriority1761000000001" not in done["diff"]["after"]
-    assert others(bed) == [done["copy"]]
+    assert others(bed) == [done["set_aside"]]
     assert state(bed) == "exited"
     assert len(mr.history(bed.login, SETTINGS)) == 3
     again = bed.call("migration_revert", to=point)
-    assert (again["changed"], again["copy"]) == (False, "")
+    assert (again["changed"], again["set_aside"]) == (False, "")
     assert helpers(bed) == ""
 
 
@@ -180,7 +180,7 @@ def test_left_half_way_where_so_configured_and_put_back_by_the_next_run(bed: Bed
     point = deploy(bed, images["half"])
     failed = bed.call("migration_revert", to=point, rehearse=False, put_back=False)
     assert not failed["put_back"]
-    assert failed["copy"] in failed["msg"]
+    assert failed["set_aside"] in failed["msg"]
     assert state(bed) == "exited"
     # A person started the application meanwhile: nobody but a person knows which database is right.
     run("docker", "run", "--detach", f"--name={bed.project}-started", f"--network={bed.project}",
@@ -192,7 +192,7 @@ def test_left_half_way_where_so_configured_and_put_back_by_the_next_run(bed: Bed
     finally:
         run("docker", "rm", "--force", f"{bed.project}-started")
     again = bed.call("migration_revert", to=point, rehearse=False)
-    assert again["put_back"]
+    assert again["put_back"], again
 
 
 @pytest.mark.parametrize("when", ["rehearsal", "step"])
@@ -258,7 +258,7 @@ PLAY = """
         name: schedgen.rollback.migration_revert
     - name: Show
       ansible.builtin.debug:
-        msg: "rehearsed {{ migration_revert_rehearsed.rehearsal.verdict }}, kept {{ migration_revert_reverted.copy }}"
+        msg: "rehearsed {{ migration_revert_rehearsed.rehearsal.verdict }}, kept {{ migration_revert_reverted.set_aside }}"
 """
 
 
