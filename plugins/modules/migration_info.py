@@ -81,13 +81,13 @@ cannot_revert:
   type: str
 judgement:
   description:
-    - Whether the older release can live with the live schema. RV(judgement.verdict) is C(equal), C(compatible),
+    - Whether the older release can live with the live schema. C(verdict) is C(equal), C(compatible),
       C(incompatible) or C(unknown), with reasons and notes in sentences.
   returned: always
   type: dict
 comparison:
   description:
-    - The comparison of both catalogues. RV(comparison.revert) is C(not needed), C(loses nothing), C(destroys) or
+    - The comparison of both catalogues. C(revert) is C(not needed), C(loses nothing), C(destroys) or
       C(cannot), with its reasons, rows included.
   returned: when a catalogue was recorded with the restore point
   type: dict

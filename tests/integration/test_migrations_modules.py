@@ -258,7 +258,8 @@ PLAY = """
         name: schedgen.rollback.migration_revert
     - name: Show
       ansible.builtin.debug:
-        msg: "rehearsed {{ migration_revert_rehearsed.rehearsal.verdict }}, kept {{ migration_revert_reverted.set_aside }}"
+        msg: >-
+          rehearsed {{ migration_revert_rehearsed.rehearsal.verdict }}, kept {{ migration_revert_reverted.set_aside }}
 """
 
 
