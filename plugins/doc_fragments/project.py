@@ -86,15 +86,55 @@ options:
     type: path
   migration_tool:
     description:
-      - The tool that keeps the migration history.
+      - The tool that keeps the migration history. V(command) stands for commands of your own.
     type: str
     default: none
-    choices: [none, typeorm, alembic, django, knex, prisma]
+    choices: [none, typeorm, alembic, django, knex, prisma, command]
   migration_table:
     description:
       - The tool's bookkeeping table. The tool's own default when empty.
+      - With V(command) the table and its columns, written as table(name) or table(name, order).
     type: str
     default: ''
+"""
+
+    MIGRATION = r"""
+options:
+  migration_service:
+    description:
+      - The service whose image has the migrations. The first of O(code_services) when empty.
+      - Its container need not run. The tool runs in a container of its own with the same environment and files.
+    type: str
+    default: ''
+  migration_image:
+    description:
+      - Another image to run the tool from.
+    type: str
+    default: ''
+  migration_source:
+    description:
+      - The data source, knexfile, C(alembic.ini) or C(manage.py) inside the image. It is looked for when empty.
+    type: str
+    default: ''
+  migration_program:
+    description:
+      - The tool's program with what every call needs, instead of what is found in the image.
+    type: list
+    elements: str
+    default: []
+  migration_revert_command:
+    description:
+      - A command of your own that takes back one migration.
+      - C({migration}) stands for its name, and C({target}) for the one that is the newest afterwards.
+    type: list
+    elements: str
+    default: []
+  migration_list_command:
+    description:
+      - A command of your own that starts the tool and changes nothing.
+    type: list
+    elements: str
+    default: []
 """
 
     RUN = r"""

@@ -32,9 +32,18 @@ DATABASE: dict[str, Any] = {
     "migration_tool": {
         "type": "str",
         "default": "none",
-        "choices": ["none", "typeorm", "alembic", "django", "knex", "prisma"],
+        "choices": ["none", "typeorm", "alembic", "django", "knex", "prisma", "command"],
     },
     "migration_table": {"type": "str", "default": ""},
+}
+
+MIGRATION: dict[str, Any] = {
+    "migration_service": {"type": "str", "default": ""},
+    "migration_image": {"type": "str", "default": ""},
+    "migration_source": {"type": "str", "default": ""},
+    "migration_program": {"type": "list", "elements": "str", "default": []},
+    "migration_revert_command": {"type": "list", "elements": "str", "default": []},
+    "migration_list_command": {"type": "list", "elements": "str", "default": []},
 }
 
 RUN: dict[str, Any] = {"run": {"type": "str", "default": ""}}

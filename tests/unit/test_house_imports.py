@@ -21,6 +21,7 @@ HOME = "ansible_collections.schedgen.rollback.plugins."
 
 # The helpers that run commands, talk to servers or touch files. Every other one is pure.
 WORLD = {
+    "_catalog_reader",
     "_command",
     "_compose",
     "_declared",
@@ -29,6 +30,7 @@ WORLD = {
     "_git",
     "_images",
     "_libraries",
+    "_migration_revert",
     "_postgres",
     "_probes",
     "_releases",

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils._arguments import DATABASE
-from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import TOOLS, applied_query, quoted
+from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import (
+    COMMAND,
+    TOOLS,
+    applied_query,
+    quoted,
+)
 
 PRISMA = "finished_at IS NOT NULL AND rolled_back_at IS NULL"
 
@@ -32,13 +37,13 @@ def test_statements(tool: str, table: str, name: str, statement: str) -> None:
 
 @pytest.mark.parametrize("tool", ["none", "flyway", "", "TypeORM"])
 def test_a_tool_that_is_not_known(tool: str) -> None:
-    message = f"the migration tool '{tool}' is not known: alembic, django, knex, prisma, typeorm or none"
+    message = f"the migration tool '{tool}' is not known: alembic, command, django, knex, prisma, typeorm or none"
     with pytest.raises(ValueError, match=f"^{message}$"):
         applied_query(tool)
 
 
 def test_every_tool_can_be_declared() -> None:
-    assert set(DATABASE["migration_tool"]["choices"]) == {"none", *TOOLS}
+    assert set(DATABASE["migration_tool"]["choices"]) == {"none", COMMAND, *TOOLS}
 
 
 @pytest.mark.parametrize(

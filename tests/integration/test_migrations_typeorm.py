@@ -1,0 +1,302 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""TypeORM in production images: rehearsed, reverted, and put back when a step goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _catalog,
+    _migration_revert as mr,
+    _migration_tools,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, query
+from migration_bed import (
+    PASSWORD,
+    TYPEORM_ENVIRONMENT,
+    V1,
+    V2,
+    Bed,
+    begin_again,
+    broken_image,
+    helpers,
+    migrate,
+    others,
+    run,
+    typeorm_image,
+)
+
+STAMP = "20261122131500"
+SETTINGS = mr.Settings("typeorm", step_timeout=30)
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[dict[str, str]]:
+    made = {
+        "v1": typeorm_image("migration-test-typeorm:v1", V1),
+        "v2": typeorm_image("migration-test-typeorm:v2", V2),
+        "wrong": typeorm_image("migration-test-typeorm:wrong", [*V1, "1764000000001-add-job-deadline"]),
+        "destructive": typeorm_image("migration-test-typeorm:destructive", [*V1, "1763000000001-drop-customers"]),
+    }
+    for name, down in {
+        "half": "await runner.query('DROP INDEX jobs_queued'); await runner.query('COMMIT');"
+        " throw new Error('half of it is done');",
+        "sleeps": "await runner.query('SELECT pg_sleep(600)');",
+        "hangs": "await runner.query('BEGIN'); await runner.query('ALTER TABLE jobs ALTER extra SET DEFAULT 1');"
+                 " await new Promise((done) => setTimeout(done, 600000));",
+        "rows": "const [row] = await runner.query('SELECT count(*)::int AS n FROM jobs');"
+                " if (row.n > 0) throw new Error('rows are in the way');"
+                " await runner.query('ALTER TABLE jobs DROP COLUMN extra');",
+    }.items():  # fmt: skip
+        made[name] = broken_image(f"migration-test-typeorm:{name}", down)
+    made["dead"] = typeorm_image(
+        "migration-test-typeorm:dead", V2, {"data-source.js": "import './missing-entity.js';\n"}
+    )
+    yield made
+    for tag in made.values():
+        run("docker", "image", "rm", "--force", tag, check=False)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    made = Bed(tmp_path_factory.mktemp("state"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bed(server: Bed, images: dict[str, str]) -> Iterator[Bed]:
+    """A fresh database, migrated to v1 by v1's own image, with a row."""
+    begin_again(server, images["v1"])
+    yield server
+    server.stop("backend")
+
+
+def deploy(bed: Bed, image: str, **given: Any) -> tuple[mr.Toolbox, Any, list[str]]:
+    """Record what is there, deploy a release whose service crash-loops, and return the tools to go back."""
+    recorded, _facts = mr.catalogue(bed.login)
+    history = mr.history(bed.login, SETTINGS)
+    migrate(bed, image)
+    bed.start("backend", image, "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
+    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", replace(SETTINGS, **given))
+    return tools, recorded, history
+
+
+def test_a_crash_looping_release_is_taken_back(bed: Bed, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(bed, images["v2"])
+    way = tools.steps(bed.login, history)
+    assert [step.undoes for step in way] == [
+        "IndexJobsByTime1761000000004",
+        "SplitCustomer1761000000003",
+        "AddCancelledStatus1761000000002",
+        "AddJobPriority1761000000001",
+    ]
+    assert way[0].argv == ("node_modules/.bin/typeorm", "migration:revert", "-d", "dist/data-source.js")
+    assert len(mr.history(bed.login, SETTINGS)) == 7
+    rehearsal = mr.rehearse(bed.client, tools, bed.login, way, recorded)
+    # The rehearsal could not reach the live database.
+    assert len(mr.history(bed.login, SETTINGS)) == 7
+    assert rehearsal.verdict == "compatible"
+    assert set(rehearsal.notes) == {
+        "index jobs_created_at of table public.jobs is new",
+        "value 'cancelled' of enum public.job_status is new, and no row uses it",
+    }
+    assert rehearsal.limits == ()
+    steps: list[tuple[str, str]] = []
+    done = mr.revert(
+        tools, bed.login, way, recorded, STAMP, told=lambda name, status, **_more: steps.append((name, status))
+    )
+    assert mr.history(bed.login, SETTINGS) == history
+    assert (done.verdict, done.copy) == ("compatible", f"schedgen_before_revert_{STAMP}")
+    assert steps == [("set_aside", "begun"), ("set_aside", "done")] + [("revert", "begun"), ("revert", "done")] * 4
+    assert bed.sql("SELECT customer FROM jobs") == [("Ada <ada@example.org>",)]
+    (copy,) = mr.copies(bed.login)
+    assert (copy.name, copy.open, len(copy.history)) == (done.copy, False, 7)
+    assert helpers(bed) == ""
+    # And again: there is nothing to do.
+    assert tools.steps(bed.login, history) == ()
+
+
+def test_a_wrong_down_is_seen_in_the_rehearsal(bed: Bed, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(bed, images["wrong"])
+    way = tools.steps(bed.login, history)
+    for limit in (20_000_000, 0):
+        tools.settings = replace(tools.settings, data_limit=limit)
+        rehearsal = mr.rehearse(bed.client, tools, bed.login, way, recorded)
+        assert rehearsal.verdict == "wrong"
+        assert rehearsal.reasons == ("column public.jobs.document was dropped",)
+        assert bool(rehearsal.limits) == (limit == 0)
+    assert bed.sql("SELECT document FROM jobs") == [(None,)]
+
+
+def test_what_a_destructive_migration_means(bed: Bed, images: dict[str, str]) -> None:
+    _tools, recorded, history = deploy(bed, images["destructive"])
+    live, facts = mr.catalogue(bed.login, recorded)
+    added, missing = _migration_tools.since("typeorm", mr.history(bed.login, SETTINGS), history)
+    found = _catalog.compare(recorded, live, added=added or (), missing=missing or (), facts=facts)
+    assert (found.verdict, found.revert) == ("incompatible", "cannot")
+    assert "table public.job_events was dropped" in found.reasons
+    assert any("column public.jobs.customer held" in reason for reason in found.revert_reasons)
+
+
+def test_a_step_that_fails_half_way_is_told_and_put_back(bed: Bed, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(bed, images["half"])
+    way = tools.steps(bed.login, history)
+    before, _facts = mr.catalogue(bed.login)
+    with pytest.raises(mr.StepFailed, match="half of it is done"):
+        mr.rehearse(bed.client, tools, bed.login, way, recorded)
+    with pytest.raises(mr.RevertFailed) as raised:
+        mr.revert(tools, bed.login, way, recorded, STAMP)
+    failed = raised.value
+    assert "step 1 of 1, taking back Broken1769000000001" in failed.reason
+    assert "half of it is done" in failed.reason
+    assert "It did a part of its work: index jobs_queued of table public.jobs was dropped" in failed.reason
+    assert (failed.put_back, failed.kept) == (True, f"schedgen_failed_revert_{STAMP}")
+    after, _facts = mr.catalogue(bed.login)
+    assert _catalog.fingerprint(after) == _catalog.fingerprint(before)
+    assert others(bed) == [f"schedgen_failed_revert_{STAMP}"]
+    assert mr.copies(bed.login) == []
+    assert helpers(bed) == ""
+
+
+def test_left_as_it_is_where_so_configured(bed: Bed, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(bed, images["half"])
+    way = tools.steps(bed.login, history)
+    with pytest.raises(mr.RevertFailed) as raised:
+        mr.revert(tools, bed.login, way, recorded, STAMP, restore=False)
+    assert (raised.value.put_back, raised.value.copy) == (False, f"schedgen_before_revert_{STAMP}")
+    assert mr.copies(bed.login)[0].open
+
+
+def test_a_step_that_rows_are_in_the_way_of_is_seen_where_there_are_rows(bed: Bed, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(bed, images["rows"])
+    way = tools.steps(bed.login, history)
+    with pytest.raises(mr.StepFailed, match="rows are in the way"):
+        mr.rehearse(bed.client, tools, bed.login, way, recorded)
+    tools.settings = replace(tools.settings, data_limit=0)
+    assert mr.rehearse(bed.client, tools, bed.login, way, recorded).verdict == "equal"
+
+
+@pytest.mark.parametrize(("image", "told"), [("sleeps", "statement timeout"), ("hangs", "did not end in time")])
+def test_a_tool_that_hangs_ends_at_its_time(bed: Bed, images: dict[str, str], image: str, told: str) -> None:
+    tools, recorded, history = deploy(bed, images[image], step_timeout=6)
+    way = tools.steps(bed.login, history)
+    with pytest.raises(mr.RevertFailed, match=told) as raised:
+        mr.revert(tools, bed.login, way, recorded, STAMP)
+    assert raised.value.put_back
+    assert bed.sql("SELECT count(*) FROM pg_stat_activity WHERE query ~ 'extra' AND pid <> pg_backend_pid()") == [(0,)]
+    assert mr.history(bed.login, SETTINGS)[-1] == "Broken1769000000001"
+    assert helpers(bed) == ""
+
+
+def test_a_tool_that_does_not_start_says_why(bed: Bed, images: dict[str, str]) -> None:
+    migrate(bed, images["v2"])
+    bed.start("backend", images["dead"], "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
+    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
+    ran = tools.try_tool(bed.login)
+    assert ran is not None
+    assert ran.rc != 0
+    assert "missing-entity.js" in ran.words
+    assert PASSWORD not in ran.output
+
+
+def test_a_tool_that_starts_changes_nothing(bed: Bed, images: dict[str, str]) -> None:
+    tools, _recorded, _history = deploy(bed, images["v2"])
+    ran = tools.try_tool(bed.login)
+    assert ran is not None
+    assert (ran.rc, "IndexJobsByTime1761000000004" in ran.output) == (0, True)
+
+
+def test_a_lock_ends_a_step_in_time(bed: Bed, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(bed, images["v2"], lock_timeout=1)
+    way = tools.steps(bed.login, history)
+    connection = bed.session()
+    connection.autocommit = False
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE jobs IN ACCESS SHARE MODE")
+        with pytest.raises(mr.RevertFailed, match="lock timeout"):
+            mr.revert(tools, bed.login, way, recorded, STAMP, copy=False)
+    connection.close()
+
+
+def test_a_client_that_reconnects_all_the_time_is_no_obstacle(bed: Bed, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(bed, images["half"])
+    way = tools.steps(bed.login, history)
+    over = threading.Event()
+    login = bed.login
+
+    def nag() -> None:
+        while not over.wait(0.005):
+            with contextlib.suppress(DatabaseError):
+                query(login, "SELECT pg_sleep(0.05)", timeout=2)
+
+    clients = [threading.Thread(target=nag) for _number in range(2)]
+    for client in clients:
+        client.start()
+    try:
+        with pytest.raises(mr.RevertFailed) as raised:
+            mr.revert(tools, bed.login, way, recorded, STAMP)
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    assert raised.value.put_back
+
+
+def test_what_belongs_to_the_database_comes_back_with_it(bed: Bed, images: dict[str, str]) -> None:
+    bed.sql("COMMENT ON DATABASE schedgen IS 'ours'")
+    bed.sql("ALTER DATABASE schedgen SET work_mem TO '7MB'")
+    bed.sql("REVOKE CONNECT ON DATABASE schedgen FROM PUBLIC")
+    tools, recorded, history = deploy(bed, images["half"])
+    with pytest.raises(mr.RevertFailed):
+        mr.revert(tools, bed.login, tools.steps(bed.login, history), recorded, STAMP)
+    assert bed.sql("SHOW work_mem") == [("7MB",)]
+    assert bed.sql("SELECT shobj_description(oid, 'pg_database'), has_database_privilege('public', oid, 'CONNECT')"
+                   " FROM pg_database WHERE datname = 'schedgen'") == [("ours", False)]  # fmt: skip
+
+
+@pytest.fixture
+def plain_role(bed: Bed) -> Iterator[dict[str, str]]:
+    """The application's own role: it owns its database and is no superuser; another one may read."""
+    bed.sql("CREATE ROLE app LOGIN PASSWORD 'other-secret'")
+    bed.sql("CREATE ROLE reader")
+    bed.sql("ALTER DATABASE schedgen OWNER TO app")
+    for (statement,) in bed.sql(
+        "SELECT format('ALTER TABLE %I OWNER TO app', relname) FROM pg_class"
+        " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        " UNION ALL SELECT 'ALTER TYPE job_status OWNER TO app' UNION ALL SELECT 'GRANT SELECT ON jobs TO reader'"
+        " UNION ALL SELECT 'GRANT CREATE ON SCHEMA public TO app'"
+    ):
+        bed.sql(statement)
+    yield {**TYPEORM_ENVIRONMENT, "DATABASE_USER": "app", "DATABASE_PASSWORD": "other-secret"}
+    begin = mr.maintenance(bed.login)
+    for name in ("schedgen", *others(bed)):
+        query(begin, f'ALTER DATABASE "{name}" OWNER TO schedgen')
+
+
+def test_a_role_that_is_no_superuser(bed: Bed, images: dict[str, str], plain_role: dict[str, str]) -> None:
+    recorded, _facts = mr.catalogue(bed.login)
+    history = mr.history(bed.login, SETTINGS)
+    environment = [f"--env={key}={value}" for key, value in plain_role.items()]
+    run("docker", "run", "--rm", f"--network={bed.project}", *environment, images["v2"],
+        "node_modules/.bin/typeorm", "migration:run", "-d", "dist/data-source.js")  # fmt: skip
+    bed.start("backend", images["v2"], "false", environment=plain_role, wait=False)
+    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
+    login = replace(bed.login, user="app", password="other-secret")
+    way = tools.steps(login, history)
+    assert mr.rehearse(bed.client, tools, login, way, recorded).verdict == "compatible"
+    # It may not make databases: that is said, and nothing is touched.
+    with pytest.raises(mr.RevertError, match=r"cannot be copied first.*permission denied"):
+        mr.revert(tools, login, way, recorded, STAMP)
+    assert not mr.fenced(bed.login)
+    bed.sql("ALTER ROLE app CREATEDB")
+    assert mr.revert(tools, login, way, recorded, STAMP).verdict == "compatible"
+    assert mr.history(bed.login, SETTINGS) == history
