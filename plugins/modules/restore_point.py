@@ -74,6 +74,12 @@ options:
       - How many tables are dumped at once.
     type: int
     default: 2
+  content_hash_limit:
+    description:
+      - Up to how many megabytes of database the content of every table is hashed beside the dump.
+      - Above it rows are counted only. V(0) never hashes.
+    type: int
+    default: 512
   save_images:
     description:
       - V(auto) saves images that no registry has to the image store, V(always) all, V(never) none.
@@ -202,6 +208,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _dump,
     _failure,
     _images,
+    _invariants,
+    _pgtools,
     _postgres,
     _releases,
     _retention,
@@ -223,7 +231,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
     started = now()
     application = application_of(parameters)
     store.prepare()
-    swept = store.sweep() + _dump.remove_helpers(client, application.name)
+    swept = store.sweep() + _pgtools.remove_helpers(client, application.name)
     point_id, folder = store.begin_point()
     running = _releases.read(client, application, folder=folder)
     notes = [*running.notes, *running.release.differences]
@@ -319,9 +327,18 @@ def record_database(
         login = login_of(client, parameters)
         assert login is not None
         if parameters["with_database"]:
-            dumped = _dump.dump(store, folder, login, jobs=parameters["dump_jobs"], tool=tool, table=table)
+            dumped = _dump.dump(
+                store,
+                folder,
+                login,
+                jobs=parameters["dump_jobs"],
+                tool=tool,
+                table=table,
+                hash_limit=parameters["content_hash_limit"] << 20,
+            )
             applied = dumped.pop("migrations")
-            return (None if applied is None else {"tool": tool, "applied": applied}), dumped, []
+            note = shrank(store, dumped)
+            return (None if applied is None else {"tool": tool, "applied": applied}), dumped, [note] if note else []
         applied = None if tool == "none" else _releases.applied_migrations(login, tool, table)
         return (None if applied is None else {"tool": tool, "applied": applied}), None, []
     except _postgres.DatabaseError as error:
@@ -329,6 +346,14 @@ def record_database(
         if parameters["with_database"]:
             raise
         return None, None, [f"the migration history could not be read: {error}"]
+
+
+def shrank(store: Store, dumped: Mapping[str, Any]) -> str:
+    """Compare a dump with the one of the restore point before; return a note when it holds much less."""
+    for point in reversed(store.points()):
+        if point.manifest and point.manifest.database and point.manifest.database["name"] == dumped["name"]:
+            return _invariants.shrank(point.manifest.database, dumped)
+    return ""
 
 
 def mark(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -466,6 +491,7 @@ def main() -> None:
             "labels": {"type": "list", "elements": "str", "default": []},
             "with_database": {"type": "bool", "default": True},
             "dump_jobs": {"type": "int", "default": 2},
+            "content_hash_limit": {"type": "int", "default": 512},
             "save_images": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
             "health": {"type": "dict"},
             "target": {"type": "str", "default": ""},
