@@ -25,7 +25,8 @@ umask 077
 pg_dump --format=directory --file="$WORK/dump" --jobs="$1" --compress="$2" --snapshot="$3" --lock-wait-timeout="$4" \
   --no-password "$5" &
 dump=$!
-pg_dump --schema-only --file="$WORK/schema.sql" --snapshot="$3" --lock-wait-timeout="$4" --no-password "$5" || { wait; exit 1; }
+pg_dump --schema-only --file="$WORK/schema.sql" --snapshot="$3" --lock-wait-timeout="$4" --no-password "$5" \
+  || { wait; exit 1; }
 pg_dumpall --globals-only --file="$WORK/globals.sql" --lock-wait-timeout="$4" --no-password --database="$5" $6 \
   || { wait; exit 1; }
 wait "$dump"
@@ -68,7 +69,10 @@ def read_properties(cursor: Any, database: str) -> Properties | None:
     grants = tuple((role, privilege, bool(grantable)) for role, privilege, grantable in cursor.fetchall())
     cursor.execute(_SETTINGS, (database,))
     settings = tuple((role, name, value) for role, name, value in cursor.fetchall())
-    return Properties(*row[:9], comment=row[9], grants=grants, settings=settings)
+    owner, encoding, collate, ctype, provider, locale, icu_rules, tablespace, limit, comment = row
+    return Properties(
+        owner, encoding, collate, ctype, provider, locale, icu_rules, tablespace, limit, comment, grants, settings
+    )
 
 
 def read_invariants(cursor: Any, *, hashed: bool) -> dict[str, Any]:
@@ -209,7 +213,8 @@ def dump(
 def _read(cursor: Any, database: str, tool: str, table: str, *, hashed: bool) -> dict[str, Any]:
     """Read, in the snapshot of ``cursor``, everything that is recorded beside the dump."""
     properties = read_properties(cursor, database)
-    assert properties is not None
+    if properties is None:
+        raise DumpError(f"the server shows no database {database}")
     cursor.execute(_invariants.ROLES)
     roles = [row[0] for row in cursor.fetchall()]
     migrations: list[str] | None = None

@@ -32,7 +32,8 @@ ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
 
 # Every sequence with its value, and the column that it feeds ('' when none does).
 SEQUENCES = """
-SELECT sn.nspname, s.relname, q.seqincrement > 0, coalesce(tn.nspname, ''), coalesce(t.relname, ''), coalesce(a.attname, '')
+SELECT sn.nspname, s.relname, q.seqincrement > 0, coalesce(tn.nspname, ''), coalesce(t.relname, ''),
+  coalesce(a.attname, '')
 FROM pg_class s
 JOIN pg_namespace sn ON sn.oid = s.relnamespace
 JOIN pg_sequence q ON q.seqrelid = s.oid
@@ -55,7 +56,8 @@ ROLES = """
 SELECT DISTINCT r.rolname::text FROM pg_roles r WHERE r.rolname NOT LIKE 'pg\\_%' AND (
   r.oid IN (SELECT refobjid FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND (
     dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-    OR (classid = 'pg_database'::regclass AND objid = (SELECT oid FROM pg_database WHERE datname = current_database()))))
+    OR (classid = 'pg_database'::regclass
+      AND objid = (SELECT oid FROM pg_database WHERE datname = current_database()))))
   OR r.oid IN (SELECT c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema')
 ) ORDER BY 1
@@ -77,7 +79,7 @@ ORDER BY (schemaname || '.' || relname) COLLATE "C"
 _NOISE = re.compile(r"\s*(--.*|SET \w+ = .*;|SELECT pg_catalog\.set_config\('search_path', '', false\);|\\\S.*)?\Z")
 # PostgreSQL writes these casts and parentheses otherwise after a restore: 'a'::varchar in a check, an array of texts.
 _CAST = re.compile(r"::(character varying|text|bpchar|name)(\(\d+\))?(\[\])?")
-_PARENTHESES = re.compile(r"[()]")
+_LOOKS = re.compile(r"[()\s]")
 
 
 def quoted(*names: str) -> str:
@@ -128,8 +130,7 @@ def schema_hash(text: str) -> str:
                 statements.append(" ".join(current))
                 current = []
             continue
-        plain = _PARENTHESES.sub(" ", _CAST.sub("", line))
-        current.append(" ".join(plain.split()))
+        current.append(_LOOKS.sub("", _CAST.sub("", line)))
     if current:
         statements.append(" ".join(current))
     return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()

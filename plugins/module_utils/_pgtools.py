@@ -66,7 +66,7 @@ def host_tools(version: int, searched: Sequence[str] | None = None) -> str:
     Raises :class:`ToolError` when there is none: an older pg_dump refuses a newer server.
     """
     folders = list(searched) if searched is not None else _searched()
-    found = {}
+    found: dict[int, str] = {}
     for folder in folders:
         program = os.path.join(folder, "pg_dump")
         if os.path.isfile(program):
@@ -92,7 +92,14 @@ def _searched() -> list[str]:
 
 
 def run(
-    store: Store, login: Login, script: Script, *, version: int, name: str, options: str = "", timeout: float | None = None
+    store: Store,
+    login: Login,
+    script: Script,
+    *,
+    version: int,
+    name: str,
+    options: str = "",
+    timeout: float | None = None,
 ) -> float:
     """Run ``script`` against ``login``'s server and return the seconds that it took.
 

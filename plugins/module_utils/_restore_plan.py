@@ -248,7 +248,8 @@ def preflight(recorded: Mapping[str, Any], server: Server, *, size: int, dump: i
     major = int(recorded.get("server_version", server.version)) // 10000
     if server.version // 10000 < major:
         refusals.append(
-            f"the dump is of PostgreSQL {major} and the server is {server.version // 10000}: an older server cannot take it"
+            f"the dump is of PostgreSQL {major} and the server is {server.version // 10000}:"
+            " an older server cannot take it"
         )
     needed = room_needed(size, server.wal, dump)
     if server.free is None:
@@ -271,9 +272,7 @@ def preflight(recorded: Mapping[str, Any], server: Server, *, size: int, dump: i
     if tablespace not in server.tablespaces | {"pg_default"}:
         refusals.append(f"the tablespace {tablespace} is missing on the server")
     refusals += [f"the login {lack}" for lack in server.lacking]
-    return Verdict(
-        tuple(refusals), swap_blockers(server), tuple(notes), jobs_within(server, jobs, notes), needed
-    )
+    return Verdict(tuple(refusals), swap_blockers(server), tuple(notes), jobs_within(server, jobs, notes), needed)
 
 
 def swap_blockers(server: Server) -> tuple[str, ...]:
@@ -286,8 +285,8 @@ def swap_blockers(server: Server) -> tuple[str, ...]:
         )
     if server.slots:
         found.append(
-            f"replication slots read from the live database and would stay with the set-aside one: {', '.join(server.slots)}"
-            " (drop them, and make them anew after the swap)"
+            "replication slots read from the live database and would stay with the set-aside one:"
+            f" {', '.join(server.slots)} (drop them, and make them anew after the swap)"
         )
     if server.subscriptions:
         found.append(
@@ -308,7 +307,9 @@ def jobs_within(server: Server, jobs: int, notes: list[str]) -> int:
     room = server.memory * 0.8 - server.shared_buffers
     bearable = max(1, int(room // server.maintenance_work_mem))
     if bearable < asked:
-        notes.append(f"{bearable} instead of {asked} restore jobs: the container may use {megabytes(server.memory)} only")
+        notes.append(
+            f"{bearable} instead of {asked} restore jobs: the container may use {megabytes(server.memory)} only"
+        )
     return min(asked, bearable)
 
 
@@ -325,7 +326,10 @@ def ready_choice(asked: str, *, size: int, limit: int, free: int | None, needed:
     if asked != "auto":
         return asked, ""
     if size > limit:
-        return "none", f"the database has {megabytes(size)}, more than the {megabytes(limit)} below which it is kept ready"
+        return (
+            "none",
+            f"the database has {megabytes(size)}, more than the {megabytes(limit)} below which it is kept ready",
+        )
     if free is None:
         return "none", "free space on the server could not be measured"
     if free < needed * AMPLE_FACTOR:
@@ -420,7 +424,7 @@ class Properties:
 
 def properties_to_dict(properties: Properties) -> dict[str, Any]:
     """Return plain data for a manifest."""
-    return json.loads(json.dumps(asdict(properties)))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(asdict(properties)))
 
 
 def properties_from_dict(data: Mapping[str, Any]) -> Properties:
@@ -496,9 +500,7 @@ def grant_statements(name: str, properties: Properties) -> list[str]:
         done.append(f"REVOKE ALL ON DATABASE {target} FROM {ident(properties.owner)}")
     for role, privilege, grantable in properties.grants:
         grantee = ident(role) if role else "PUBLIC"
-        done.append(
-            f"GRANT {privilege} ON DATABASE {target} TO {grantee}{' WITH GRANT OPTION' if grantable else ''}"
-        )
+        done.append(f"GRANT {privilege} ON DATABASE {target} TO {grantee}{' WITH GRANT OPTION' if grantable else ''}")
     return done
 
 

@@ -325,7 +325,8 @@ def record_database(
         return None, None, []
     try:
         login = login_of(client, parameters)
-        assert login is not None
+        if login is None:
+            return None, None, []
         if parameters["with_database"]:
             dumped = _dump.dump(
                 store,

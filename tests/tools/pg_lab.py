@@ -26,7 +26,8 @@ CREATE EXTENSION pg_trgm;
 CREATE SCHEMA sales;
 CREATE TYPE sales.state AS ENUM ('new', 'paid', 'sent');
 CREATE TABLE customers (
-  id serial PRIMARY KEY, name text NOT NULL, kind varchar(10) CHECK (kind IN ('shop', 'person')), extra jsonb, raw json);
+  id serial PRIMARY KEY, name text NOT NULL, kind varchar(10) CHECK (kind IN ('shop', 'person')), extra jsonb,
+  raw json);
 CREATE TABLE sales.orders (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int NOT NULL REFERENCES customers, state sales.state,
   total numeric(10,2), twice numeric GENERATED ALWAYS AS (total * 2) STORED, at timestamptz DEFAULT now());
@@ -36,7 +37,8 @@ CREATE TABLE measured (at date NOT NULL, value float8) PARTITION BY RANGE (at);
 CREATE TABLE measured_1 PARTITION OF measured FOR VALUES FROM ('2026-01-01') TO ('2026-07-01');
 CREATE TABLE measured_2 PARTITION OF measured FOR VALUES FROM ('2026-07-01') TO ('2027-01-01');
 CREATE FUNCTION lower_name(t text) RETURNS text IMMUTABLE LANGUAGE sql AS $f$ SELECT lower(t); $f$;
-CREATE FUNCTION total(c int) RETURNS numeric LANGUAGE sql BEGIN ATOMIC SELECT sum(total) FROM sales.orders WHERE customer = c; END;
+CREATE FUNCTION total(c int) RETURNS numeric LANGUAGE sql
+  BEGIN ATOMIC SELECT sum(total) FROM sales.orders WHERE customer = c; END;
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := trim(NEW.name); RETURN NEW; END;';
 CREATE TRIGGER touched BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION touch();
 CREATE INDEX customers_lower ON customers (lower_name(name));
@@ -49,9 +51,11 @@ CREATE POLICY everybody ON customers FOR SELECT TO reader USING (kind <> 'person
 GRANT USAGE ON SCHEMA sales TO reader;
 GRANT SELECT ON sales.orders, customers TO reader;
 INSERT INTO customers (name, kind, extra, raw)
-  SELECT 'Käthe ' || i || E' \\\\ x', (ARRAY['shop', 'person'])[1 + i % 2], jsonb_build_object('n', i), '{"b": 1, "a":2}' FROM generate_series(1, 2000) i;
+  SELECT 'Käthe ' || i || E' \\\\ x', (ARRAY['shop', 'person'])[1 + i % 2], jsonb_build_object('n', i),
+    '{"b": 1, "a":2}' FROM generate_series(1, 2000) i;
 INSERT INTO sales.orders (customer, state, total)
-  SELECT 1 + i % 2000, (ARRAY['new', 'paid', 'sent']::sales.state[])[1 + i % 3], i / 7.0 FROM generate_series(1, 6000) i;
+  SELECT 1 + i % 2000, (ARRAY['new', 'paid', 'sent']::sales.state[])[1 + i % 3], i / 7.0
+  FROM generate_series(1, 6000) i;
 INSERT INTO measured SELECT date '2026-01-01' + i % 364, i FROM generate_series(1, 1000) i;
 INSERT INTO ledger (token) SELECT 'seed-' || i FROM generate_series(1, 50) i;
 INSERT INTO "odd "" name" VALUES (1), (NULL);
@@ -111,7 +115,11 @@ class Server:
         end = time.monotonic() + seconds
         while True:
             address = docker(
-                "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", self.name, check=False
+                "inspect",
+                "--format",
+                "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+                self.name,
+                check=False,
             )
             found = replace(self, address=address)
             try:
@@ -161,7 +169,7 @@ def fill(server: Server) -> None:
 
 
 class Writer(threading.Thread):
-    """Writes rows as fast as one client does, connecting again after every failure, and remembers what was acknowledged."""
+    """Writes rows as fast as one client does, and connects again after a failure. Remembers what was acknowledged."""
 
     def __init__(self, server: Server, pause: float = 0.002) -> None:
         super().__init__(daemon=True)
