@@ -37,4 +37,9 @@ DATABASE: dict[str, Any] = {
     "migration_table": {"type": "str", "default": ""},
 }
 
+ADMIN: dict[str, Any] = {
+    "admin_user": {"type": "str", "default": ""},
+    "admin_password_file": {"type": "path", "no_log": False},
+}
+
 RUN: dict[str, Any] = {"run": {"type": "str", "default": ""}}

@@ -218,7 +218,8 @@ def ties(cursor: Any, name: str) -> tuple[tuple[str, ...], tuple[str, ...], tupl
 def sweep(database: Database) -> list[str]:
     """Put right what a killed run left, and return what was done, in sentences. Only the lock's holder may call this.
 
-    A live database that is still fenced is opened, unverified side databases are dropped, one-off containers removed.
+    A live database that is still fenced is opened, an open set-aside one is fenced, unverified side databases are
+    dropped, one-off containers removed.
     """
     done = []
     if database.client is not None:
@@ -232,6 +233,10 @@ def sweep(database: Database) -> list[str]:
         if stands.live is not None and not stands.live.open:
             cursor.execute(f"ALTER DATABASE {ident(database.name)} WITH ALLOW_CONNECTIONS true")
             done.append(f"opened {database.name}, which a killed run had left fenced")
+        for entry in stands.aside:
+            if entry.open:
+                cursor.execute(f"ALTER DATABASE {ident(entry.name)} WITH ALLOW_CONNECTIONS false")
+                done.append(f"closed {entry.name}, which was set aside and had been left open")
         for entry in stands.crashed:
             drop(cursor, entry.name)
             done.append(f"dropped {entry.name}, which a killed run had left half restored")
