@@ -218,3 +218,34 @@ class Writer(threading.Thread):
     def __exit__(self, *_error: object) -> None:
         self._over.set()
         self.join()
+
+
+def parameters(server: Server, state_dir: str, **more: Any) -> dict[str, Any]:
+    """Return a module's arguments as Ansible gives them, with defaults."""
+    return {
+        "application": "shop",
+        "state_dir": state_dir,
+        "project_name": server.project,
+        "database": DATABASE,
+        "database_service": "postgres",
+        "database_user": OWNER,
+        "database_host": "",
+        "database_port": 5432,
+        "database_password_file": None,
+        "migration_tool": "none",
+        "migration_table": "",
+        "admin_user": "",
+        "admin_password_file": None,
+        "run": "",
+        "id": "",
+        "file": None,
+        "name": "",
+        "jobs": 2,
+        "drill": False,
+        "again": False,
+        "pooler": None,
+        "exact": [],
+        "owner": "",
+        "reason": "",
+        **more,
+    }

@@ -1,0 +1,591 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Restore beside, swap and swap back, on a real server with a client that writes all the time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pg_lab
+import pytest
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _compose,
+    _databases,
+    _declared,
+    _dump,
+    _manifest,
+    _pgtools,
+    _restore,
+    _store,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
+from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore, postgresql_restore_info
+
+ROOT = Path(__file__).resolve().parents[2]
+ACKNOWLEDGED = "SELECT token FROM ledger WHERE token LIKE 'w%'"
+LIVE_PROPERTIES = """
+SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datconnlimit, datallowconn,
+  shobj_description(d.oid, 'pg_database'), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a),
+  (SELECT array_agg(setrole::regrole || ' ' || setconfig::text ORDER BY 1) FROM pg_db_role_setting WHERE setdatabase = d.oid)
+FROM pg_database d WHERE datname = 'shop'
+"""
+
+
+@dataclass
+class Lab:
+    """A server with a fresh database, and the state folder of its application."""
+
+    server: pg_lab.Server
+    state: str
+
+    @property
+    def store(self) -> _store.Store:
+        return _store.Store(self.state, "shop")
+
+    @property
+    def database(self) -> _databases.Database:
+        parameters = pg_lab.parameters(self.server, self.state)
+        return _declared.database_of(self.store, _compose.connect(), parameters)
+
+    def point(self) -> str:
+        """Take a restore point of the database alone, as the module restore_point does."""
+        login = self.database.login
+        point_id, folder = self.store.begin_point()
+        recorded = _dump.dump(self.store, folder, login)
+        recorded.pop("migrations")
+        manifest = _manifest.Manifest(
+            id=point_id,
+            application="shop",
+            created="2026-11-22T00:00:00Z",
+            purpose="manual",
+            release=_manifest.Release({}),
+            health={"verdict": "healthy"},
+            database=recorded,
+            checksums=_store.tree_checksums(folder),
+        )
+        self.store.complete_point(point_id, folder, _manifest.to_json(manifest))
+        return point_id
+
+    def edit(self, point_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change what a manifest says of the database."""
+        path = Path(self.store.point_path(point_id)) / "manifest.json"
+        data = json.loads(path.read_text())
+        change(data["database"])
+        path.write_text(json.dumps(data))
+
+    def restore(self, state: str, *, pretend: bool = False, **more: Any) -> dict[str, Any]:
+        parameters = pg_lab.parameters(self.server, self.state, state=state, **more)
+        return postgresql_restore.carry_out(parameters, pretend=pretend)
+
+    def info(self, **more: Any) -> dict[str, Any]:
+        return postgresql_restore_info.look(pg_lab.parameters(self.server, self.state, **more))
+
+    def tokens(self, name: str = "shop") -> set[str]:
+        """Rows of the writer in a database; a fenced one is opened to look."""
+        if name != "shop":
+            self.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
+        found = {row[0] for row in self.server.sql(ACKNOWLEDGED, name)}
+        if name != "shop":
+            self.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false', "postgres")
+        return found
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[pg_lab.Server]:
+    started = pg_lab.start(f"rollback-restore-{os.getpid()}")
+    yield started
+    pg_lab.docker("rm", "--force", "--volumes", started.name)
+
+
+@pytest.fixture
+def lab(server: pg_lab.Server, tmp_path: Path) -> Lab:
+    here = server.wait()
+    pg_lab.fill(here)
+    return Lab(here, str(tmp_path / "state"))
+
+
+def fingerprint(lab: Lab) -> Any:
+    """What must not change when something is refused."""
+    return (
+        lab.server.sql(LIVE_PROPERTIES, "postgres"),
+        lab.server.sql("SELECT oid FROM pg_database WHERE datname = 'shop'", "postgres"),
+        lab.server.sql("SELECT count(*) FROM customers"),
+        lab.server.databases(),
+        lab.server.sql("SELECT rolname FROM pg_roles ORDER BY 1"),
+    )
+
+
+# --- the dump
+
+
+def test_a_dump_holds_what_a_dump_of_the_database_does_not(lab: Lab) -> None:
+    point = lab.store.point(lab.point())
+    assert point.manifest is not None
+    recorded = point.manifest.database
+    assert recorded is not None
+    assert recorded["rows"] == {
+        "public.customers": 2000,
+        "public.ledger": 50,
+        "public.measured_1": 542,
+        "public.measured_2": 458,
+        'public.odd " name': 2,
+        "sales.orders": 6000,
+    }
+    assert set(recorded["hashes"]) == set(recorded["rows"])
+    assert recorded["roles"] == ["reader", "shop", "web"]
+    assert recorded["large_objects"]["count"] == 1
+    assert [entry["name"] for entry in recorded["extensions"]] == ["pg_trgm", "plpgsql"]
+    assert recorded["properties"]["comment"] == "the shop's own words \\ here"
+    globals_text = (Path(point.path) / recorded["globals"]["path"]).read_text()
+    assert "CREATE ROLE web" in globals_text
+    assert "SCRAM-SHA-256" in globals_text
+    assert {name.split("/")[1] for name in point.manifest.checksums} == {"dump", "schema.sql", "globals.sql"}
+    assert oct((Path(point.path) / recorded["globals"]["path"]).stat().st_mode)[-3:] == "600"
+
+
+def test_a_role_without_rights_dumps_globals_without_passwords(lab: Lab) -> None:
+    lab.server.sql("DROP ROLE IF EXISTS plain", "postgres")
+    lab.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
+    lab.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
+    folder = Path(lab.state) / "plain"
+    folder.mkdir(parents=True)
+    login = lab.database.login
+    other = type(login)(login.host, login.port, "plain_data", "plain", "plain", login.container)
+    recorded = _dump.dump(lab.store, str(folder), other)
+    assert recorded["globals"]["passwords"] is False
+    text = (folder / recorded["globals"]["path"]).read_text()
+    assert "CREATE ROLE web" in text
+    assert "SCRAM" not in text
+    lab.server.sql("DROP DATABASE plain_data", "postgres")
+    lab.server.sql("DROP ROLE plain", "postgres")
+
+
+def test_counts_and_dump_are_of_one_snapshot_while_rows_are_written(lab: Lab) -> None:
+    with pg_lab.Writer(lab.server):
+        point = lab.point()
+    done = lab.restore("prepared", id=point)
+    assert done["changed"]
+
+
+# --- restore beside
+
+
+def test_a_copy_is_restored_beside_compared_analysed_and_fenced(lab: Lab) -> None:
+    point = lab.point()
+    before = fingerprint(lab)
+    done = lab.restore("prepared", id=point)
+    name = done["database"]
+    assert done["changed"]
+    assert lab.server.databases() == {"postgres", "shop", name}
+    [(is_open,)] = lab.server.sql(f"SELECT datallowconn FROM pg_database WHERE datname = '{name}'", "postgres")
+    assert not is_open
+    assert fingerprint(lab)[:3] == before[:3]
+    assert [event["event"] for event in lab.store.point(point).events] == ["proven"]
+    again = lab.restore("prepared", id=point)
+    assert (again["changed"], again["database"]) == (False, name)
+    lab.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
+    for table in ("customers", "sales.orders", "measured", "turnover"):
+        query = f"SELECT count(*) FROM pg_statistic WHERE starelid = '{table}'::regclass"
+        assert lab.server.sql(query, name)[0][0] > 0, f"{table} has no statistics"
+    assert lab.restore("absent", id=point)["changed"]
+    assert lab.server.databases() == {"postgres", "shop"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "missing"])
+def test_a_damaged_dump_is_refused_before_anything_is_made(lab: Lab, damage: str) -> None:
+    point = lab.point()
+    files = sorted(
+        (Path(lab.store.point_path(point)) / "database" / "dump").glob("*.zst"), key=lambda f: f.stat().st_size
+    )
+    content = files[-1].read_bytes()
+    if damage == "missing":
+        files[-1].unlink()
+    else:
+        flipped = content[:-9] + bytes([content[-9] ^ 4]) + content[-8:]
+        files[-1].write_bytes({"truncated": content[:-7], "flipped": flipped, "empty": b""}[damage])
+    before = fingerprint(lab)
+    with pytest.raises(RestoreError, match="damaged"):
+        lab.restore("swapped", id=point)
+    assert fingerprint(lab) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["rows"].update({"sales.orders": 6001}), "sales.orders has 6000 rows, 6001 were recorded"),
+        (lambda d: d["hashes"].update({"sales.orders": "1"}), "the content of sales.orders is not what was recorded"),
+        (lambda d: d.update(schema="x"), "the schema is not what was recorded"),
+        (lambda d: d["large_objects"].update(count=2), "there are 1 large objects, 2 were recorded"),
+    ],
+)
+def test_a_copy_that_is_not_what_was_recorded_is_dropped(lab: Lab, change: Any, words: str) -> None:
+    point = lab.point()
+    lab.edit(point, change)
+    before = fingerprint(lab)
+    with pytest.raises(RestoreError, match=words):
+        lab.restore("prepared", id=point)
+    assert fingerprint(lab) == before
+
+
+def test_missing_roles_and_extensions_and_an_older_server_are_refused(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("DROP OWNED BY reader; DROP ROLE reader")
+    lab.edit(point, lambda d: d["extensions"].append({"name": "postgis", "version": "3", "schema": "public"}))
+    lab.edit(point, lambda d: d.update(server_version=180001))
+    with pytest.raises(RestoreError) as refused:
+        lab.restore("prepared", id=point)
+    told = str(refused.value)
+    assert "roles that the dump needs are missing on the server: reader" in told
+    assert "not available on the server: postgis" in told
+    assert "the dump is of PostgreSQL 18 and the server is 17" in told
+
+
+def test_an_index_that_a_restore_would_lose_is_an_error(lab: Lab) -> None:
+    lab.server.sql("CREATE FUNCTION twice(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n * 2'")
+    lab.server.sql(
+        "CREATE FUNCTION outer_twice(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN twice(n); END'"
+    )
+    lab.server.sql("CREATE INDEX lost ON customers (outer_twice(id))")
+    point = lab.point()
+    before = fingerprint(lab)
+    with pytest.raises(_pgtools.ToolError, match="twice"):
+        lab.restore("swapped", id=point)
+    assert fingerprint(lab) == before
+
+
+def test_an_event_trigger_that_forbids_ddl_is_no_hindrance(lab: Lab) -> None:
+    lab.server.sql("CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'")
+    lab.server.sql("CREATE EVENT TRIGGER forbidden ON ddl_command_start EXECUTE FUNCTION forbid()")
+    assert lab.restore("swapped", id=lab.point())["set_aside"]
+
+
+def test_check_mode_looks_and_changes_nothing(lab: Lab) -> None:
+    point = lab.point()
+    before = fingerprint(lab)
+    for state in ("prepared", "swapped"):
+        done = lab.restore(state, id=point, pretend=True)
+        assert done["changed"]
+        assert "needed beside the live database" in " ".join(done["notes"])
+    assert fingerprint(lab) == before
+
+
+# --- swap
+
+
+def test_a_swap_under_writes_loses_nothing_and_can_be_undone_twice(lab: Lab) -> None:
+    point = lab.point()
+    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    lab.restore("prepared", id=point)
+    with pg_lab.Writer(lab.server) as writer:
+        swapped = lab.restore("swapped", id=point)
+        writer.until(20)
+        assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+        aside = swapped["set_aside"]
+        assert lab.restore("swapped", id=point)["changed"] is False
+        undone = lab.restore("undone")
+        writer.until(20)
+        assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+        redone = lab.restore("undone")
+        writer.until(20)
+    assert swapped["outage"] < 0.5
+    assert writer.failed <= 2 * 3
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    [entry] = lab.info()["databases"]
+    assert (entry["kind"], entry["name"]) == ("set aside", redone["set_aside"])
+    assert aside not in lab.server.databases()
+    assert undone["set_aside"] not in lab.server.databases()
+    held = lab.tokens() | lab.tokens(entry["name"])
+    assert set(writer.acknowledged) - held == set()
+    assert lab.info()["live"]["restored_from"] == point
+    exact = lab.info(exact=[entry["name"]])["databases"][0]["rows_only_here"]
+    assert exact == {"public.ledger": {"rows": len(lab.tokens(entry["name"]) - lab.tokens()), "table_in_live": True}}
+
+
+def test_an_undo_is_done_once_in_a_run(lab: Lab) -> None:
+    point = lab.point()
+    lab.store.begin_run("r1")
+    lab.store.acquire("r1", "me", "")
+    lab.restore("swapped", id=point, run="r1")
+    assert lab.restore("undone", run="r1")["changed"]
+    assert lab.restore("undone", run="r1")["changed"] is False
+    lab.store.release("r1")
+    steps = [entry["step"] for entry in lab.store.read_journal("r1")]
+    assert steps.count("database swap") == 2
+
+
+def test_what_changed_since_is_estimated_from_the_counters(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("UPDATE customers SET name = name || '!' WHERE id <= 10; DELETE FROM sales.orders WHERE id <= 3")
+    lab.server.sql("INSERT INTO ledger (token) VALUES ('late'); SELECT pg_stat_force_next_flush()")
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        found = lab.info(id=point)
+        if len(found["at_stake"]) == 3:
+            break
+        time.sleep(0.2)
+    counts = {table: (c["inserted"], c["updated"], c["deleted"]) for table, c in found["at_stake"].items()}
+    assert counts == {"public.customers": (0, 10, 0), "public.ledger": (1, 0, 0), "sales.orders": (0, 0, 3)}
+
+
+def test_a_live_database_that_is_gone_comes_back(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("DROP DATABASE shop WITH (FORCE)", "postgres")
+    done = lab.restore("swapped", id=point)
+    assert done["set_aside"] == ""
+    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres")[0][5] == "the shop's own words \\ here"
+
+
+def test_prepared_transactions_slots_and_subscriptions_are_refused_by_name(lab: Lab) -> None:
+    point = lab.point()
+    connection = lab.server.connect()
+    connection.cursor().execute("BEGIN; INSERT INTO ledger (token) VALUES ('p'); PREPARE TRANSACTION 'stuck'")
+    connection.close()
+    lab.server.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
+    lab.server.sql(
+        "CREATE SUBSCRIPTION incoming CONNECTION 'host=x' PUBLICATION y WITH (connect = false, slot_name = NONE)"
+    )
+    try:
+        with pytest.raises(RestoreError) as refused:
+            lab.restore("swapped", id=point)
+        for words in ("stuck (COMMIT PREPARED", "set-aside one: feed", "incoming (drop or disable"):
+            assert words in str(refused.value)
+        assert lab.restore("prepared", id=point, drill=True)["changed"]
+        with pytest.raises(RestoreError, match="stuck"):
+            lab.restore("swapped", id=point)
+    finally:
+        lab.server.sql("ROLLBACK PREPARED 'stuck'")
+        lab.server.sql("SELECT pg_drop_replication_slot('feed')")
+        lab.server.sql("DROP SUBSCRIPTION incoming")
+    assert lab.restore("swapped", id=point)["set_aside"]
+
+
+def test_only_our_own_databases_are_removed_and_only_by_name(lab: Lab) -> None:
+    lab.server.sql("CREATE DATABASE shop_old_important", "postgres")
+    for name in ("shop", "postgres", "shop_old_important"):
+        with pytest.raises(RestoreError, match="no database that was set aside"):
+            lab.restore("absent", name=name)
+    aside = lab.restore("swapped", id=lab.point())["set_aside"]
+    assert lab.restore("absent", name=aside, pretend=True)["changed"]
+    assert lab.restore("absent", name=aside)["changed"]
+    assert not lab.restore("absent", name=aside)["changed"]
+    assert lab.server.databases() == {"postgres", "shop", "shop_old_important"}
+
+
+# --- what crashes leave
+
+
+def test_a_run_that_is_killed_while_restoring_is_swept_and_converges(lab: Lab) -> None:
+    point = lab.point()
+    code = (
+        "import json, sys; from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore as m;"
+        "m.carry_out(json.load(sys.stdin), pretend=False)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, text=True, start_new_session=True
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(pg_lab.parameters(lab.server, lab.state, state="swapped", id=point)))
+    child.stdin.close()
+    end = time.monotonic() + 30
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'shop\\_side\\_%'"
+    while lab.server.sql(query, "postgres")[0][0] == 0:
+        assert time.monotonic() < end
+        assert child.poll() is None
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    lab.store.release(lab.store.lock().run)  # type: ignore[union-attr]
+    with pg_lab.Writer(lab.server) as writer:
+        done = lab.restore("swapped", id=point)
+        writer.until(5)
+    assert done["set_aside"]
+    assert any("half restored" in line or "one-off container" in line for line in done["swept"])
+    assert lab.server.databases() == {"postgres", "shop", done["set_aside"]}
+    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(done["set_aside"])) == set()
+
+
+def test_a_server_that_is_killed_while_restoring_leaves_nothing_behind(lab: Lab) -> None:
+    point = lab.point()
+    database = lab.database
+
+    def kill(step: str) -> None:
+        if step == "restored":
+            pg_lab.docker("exec", "--user=0", lab.server.name, "sh", "-c", KILL_A_BACKEND)
+
+    with pytest.raises((RestoreError, _pgtools.ToolError, _databases.DatabaseError)):
+        _restore.prepare(database, point, progress=kill)
+    lab.server.wait()
+    assert lab.server.databases() == {"postgres", "shop"}
+    assert lab.restore("swapped", id=point)["set_aside"]
+
+
+# The checkpointer, which no session notices: the whole server starts again.
+KILL_A_BACKEND = """
+for f in /proc/[0-9]*/cmdline; do
+  if tr '\\0' ' ' < $f | grep -q 'postgres: checkpointer'; then kill -9 $(echo $f | cut -d/ -f3); fi
+done
+sleep 0.1
+"""
+
+
+def test_a_fence_that_a_crash_left_is_taken_down_by_the_next_call(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("ALTER DATABASE shop ALLOW_CONNECTIONS false", "postgres")
+    assert lab.info()["live"]["open"] is False
+    done = lab.restore("prepared", id=point)
+    assert any("opened shop" in line for line in done["swept"])
+    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+
+
+def test_a_side_database_that_was_made_and_never_marked_is_dropped(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("CREATE DATABASE shop_side_20261122t140000000z", "postgres")
+    lab.server.sql("CREATE DATABASE shop_side_project", "postgres")
+    lab.server.sql("COMMENT ON DATABASE shop_side_project IS 'a person made this'", "postgres")
+    lab.restore("prepared", id=point)
+    assert "shop_side_20261122t140000000z" not in lab.server.databases()
+    assert "shop_side_project" in lab.server.databases()
+
+
+def test_a_swap_that_cannot_rename_opens_the_live_database_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = lab.point()
+    done = lab.restore("prepared", id=point)
+    statements = postgresql_restore._swap.plan.swap_statements
+
+    def broken(*words: Any, **more: Any) -> list[str]:
+        return [*statements(*words, **more), "SELECT 1 / 0"]
+
+    monkeypatch.setattr(postgresql_restore._swap.plan, "swap_statements", broken)
+    with pytest.raises(RestoreError, match="division by zero") as failed:
+        lab.restore("swapped", id=point)
+    assert "is live as before and open" in failed.value.state
+    assert lab.server.databases() == {"postgres", "shop", done["database"]}
+    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+
+
+# --- room
+
+
+def test_a_disk_without_room_is_refused(tmp_path: Path) -> None:
+    started = pg_lab.start(f"rollback-room-{os.getpid()}", "--tmpfs=/var/lib/postgresql/data:size=300m")
+    try:
+        pg_lab.fill(started)
+        lab = Lab(started, str(tmp_path / "state"))
+        point = lab.point()
+        [free] = re.findall(
+            r"(\d+) +\d+% /", pg_lab.docker("exec", started.name, "df", "-Pk", "/var/lib/postgresql/data")
+        )
+        pg_lab.docker(
+            "exec", started.name, "fallocate", "-l", f"{int(free) - 50000}K", "/var/lib/postgresql/data/ballast"
+        )
+        with pytest.raises(RestoreError, match="are needed beside the live database and .* free"):
+            lab.restore("prepared", id=point)
+        assert started.databases() == {"postgres", "shop"}
+        pg_lab.docker("exec", started.name, "rm", "/var/lib/postgresql/data/ballast")
+        assert lab.restore("prepared", id=point)["changed"]
+    finally:
+        pg_lab.docker("rm", "--force", "--volumes", started.name)
+
+
+# --- plain dumps
+
+
+def plain(lab: Lab) -> bytes:
+    done = subprocess.run(
+        ["docker", "exec", lab.server.name, "pg_dump", "-U", "shop", "shop"], capture_output=True, check=True
+    )
+    return done.stdout
+
+
+def test_a_plain_dump_is_restored_beside_and_swapped_in(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "db_shop_20261122.sql.gz"
+    path.write_bytes(gzip.compress(plain(lab)))
+    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    lab.server.sql("DELETE FROM sales.orders")
+    done = lab.restore("swapped", file=str(path))
+    assert done["set_aside"]
+    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(6000,)]
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert lab.server.sql(
+        "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname IN ('public', 'sales')"
+    ) == [("shop",)]
+    assert lab.server.sql("SELECT total(7) IS NOT NULL, (SELECT count(*) FROM good) > 0") == [(True, True)]
+    assert lab.restore("swapped", file=str(path))["changed"] is False
+    assert lab.server.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'schedgen%'") == []
+
+
+FLAG = "/tmp/a-program-ran"
+ATTACKS = {
+    "psql's shell": b"\\! touch " + FLAG.encode() + b"\n",
+    "psql's copy": b"\\copy customers from program 'touch " + FLAG.encode() + b"'\n",
+    "another database": b"\\connect postgres\n",
+    "a program": b"COPY customers FROM PROGRAM 'touch " + FLAG.encode() + b"';\n",
+    "a program, disguised": b"COPY (SELECT 'FROM stdin') TO /* x */ PROGRAM 'touch " + FLAG.encode() + b"';\n",
+    "the superuser again": b"RESET ROLE; SET ROLE shop;\n",
+    "a superuser of its own": b"CREATE ROLE evil SUPERUSER;\n",
+    "a block that copies": b"DO $x$ BEGIN EXECUTE 'COPY customers TO PROGRAM ''touch "
+    + FLAG.encode()
+    + b"'''; END $x$;\n",
+    "a failing statement": b"INSERT INTO customers (id, name) VALUES (1, 'x');\n",
+    "a function that runs when statistics are gathered": b"""
+CREATE TABLE trap (a int);
+CREATE FUNCTION spring(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+ 'BEGIN EXECUTE $q$COPY (SELECT 1) TO PROGRAM ''touch """
+    + FLAG.encode()
+    + b"""''$q$; RETURN 1; END';
+CREATE INDEX ON trap (spring(a));
+INSERT INTO trap VALUES (1);
+""",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_malicious_dump_is_refused_and_leaves_nothing(lab: Lab, tmp_path: Path, attack: str) -> None:
+    text = plain(lab)
+    trailer = text.index(b"--\n-- PostgreSQL database dump complete")
+    path = tmp_path / "db_shop_evil.sql.gz"
+    path.write_bytes(gzip.compress(text[:trailer] + ATTACKS[attack] + text[trailer:]))
+    before = fingerprint(lab)
+    with pytest.raises(RestoreError):
+        lab.restore("swapped", file=str(path))
+    assert fingerprint(lab) == before
+    assert pg_lab.docker("exec", lab.server.name, "sh", "-c", f"test -e {FLAG} && echo ran || true") == ""
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda packed, _text: packed[:-200], "damaged or was cut off"),
+        (lambda packed, _text: packed[:5000] + bytes([packed[5000] ^ 1]) + packed[5001:], "damaged"),
+        (
+            lambda _packed, text: gzip.compress(text[: text.index(b"COPY public.ledger") + 90]),
+            "middle of a table's rows",
+        ),
+        (lambda _packed, text: gzip.compress(text[: text.index(b"-- PostgreSQL database dump complete")]), "cut off"),
+        (lambda _packed, _text: b"", "no statement"),
+        (lambda _packed, _text: gzip.compress(b""), "no statement"),
+    ],
+)
+def test_an_incomplete_plain_dump_is_refused_before_its_first_statement(
+    lab: Lab, tmp_path: Path, damage: Any, words: str
+) -> None:
+    text = plain(lab)
+    path = tmp_path / "db_shop_half.sql.gz"
+    path.write_bytes(damage(gzip.compress(text), text))
+    before = fingerprint(lab)
+    with pytest.raises(RestoreError, match=words):
+        lab.restore("swapped", file=str(path))
+    assert fingerprint(lab) == before
