@@ -243,7 +243,7 @@ def build_beside(
                 cursor.execute(statement)
             cursor.execute(f"ALTER DATABASE {ident(name)} WITH ALLOW_CONNECTIONS false")
             terminate(cursor, name)
-            finished = replace(mark, verified=True, at=timestamp(now()))
+            finished = replace(mark, verified=True, at=timestamp(now()), comment=properties.comment)
             cursor.execute(f"COMMENT ON DATABASE {ident(name)} IS {literal(plan.mark_text(finished))}")
     except BaseException:
         # At once: what a failed restore leaves can fill the disk, and then the live server stops.

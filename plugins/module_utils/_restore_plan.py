@@ -80,8 +80,9 @@ class Mark:
     """What a database beside the live one is.
 
     ``point`` is the restore point that it holds ('' for a set-aside one that was never restored), ``verified`` that
-    its content was compared, ``at`` when it was marked, ``run`` by which run. A set-aside one remembers the live
-    database's own ``comment``, and in ``successor`` the object id of what took its place, and ``successor_point``.
+    its content was compared, ``at`` when it was marked, ``run`` by which run, ``comment`` what it is commented with
+    when it is live. A set-aside one names in ``successor`` the object id of what took its place, and
+    ``successor_point``.
     """
 
     application: str

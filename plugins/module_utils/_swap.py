@@ -86,7 +86,7 @@ def swap(database: Database, incoming: Beside, *, note: str = "", pooler: Pooler
         live_there = stands.live is not None
         properties = _dump.read_properties(cursor, database.name)
         # What was live comes back with the comment that it had; a restored copy takes over the live one's.
-        comment = mark.comment if mark.kind == "set aside" else (properties.comment if properties else None)
+        comment = mark.comment if mark.kind == "set aside" or properties is None else properties.comment
         aside_mark = Mark(
             database.store.application,
             database.name,
