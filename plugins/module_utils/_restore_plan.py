@@ -273,7 +273,8 @@ def preflight(recorded: Mapping[str, Any], server: Server, *, size: int, dump: i
     if tablespace not in server.tablespaces | {"pg_default"}:
         refusals.append(f"the tablespace {tablespace} is missing on the server")
     refusals += [f"the login {lack}" for lack in server.lacking]
-    return Verdict(tuple(refusals), swap_blockers(server), tuple(notes), jobs_within(server, jobs, notes), needed)
+    bearable = jobs_within(server, jobs, notes)
+    return Verdict(tuple(refusals), swap_blockers(server), tuple(notes), bearable, needed)
 
 
 def swap_blockers(server: Server) -> tuple[str, ...]:
