@@ -9,28 +9,33 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pg_lab
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
-    _compose,
     _databases,
     _declared,
     _dump,
     _manifest,
     _pgtools,
+    _ready,
     _restore,
+    _restore_plan,
     _store,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
 from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore, postgresql_restore_info
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,8 +43,8 @@ ACKNOWLEDGED = "SELECT token FROM ledger WHERE token LIKE 'w%'"
 LIVE_PROPERTIES = """
 SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datconnlimit, datallowconn,
   shobj_description(d.oid, 'pg_database'), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a),
-  (SELECT array_agg(setrole::regrole || ' ' || c ORDER BY setrole::regrole::text, c) FROM pg_db_role_setting, unnest(setconfig) c
-    WHERE setdatabase = d.oid)
+  (SELECT array_agg(setrole::regrole || ' ' || c ORDER BY setrole::regrole::text, c)
+    FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid)
 FROM pg_database d WHERE datname = 'shop'
 """
 
@@ -50,6 +55,10 @@ class Lab:
 
     server: pg_lab.Server
     state: str
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def parameters(self, **more: Any) -> dict[str, Any]:
+        return pg_lab.parameters(self.server, self.state, **{**self.more, **more})
 
     @property
     def store(self) -> _store.Store:
@@ -57,8 +66,8 @@ class Lab:
 
     @property
     def database(self) -> _databases.Database:
-        parameters = pg_lab.parameters(self.server, self.state)
-        return _declared.database_of(self.store, _compose.connect(), parameters)
+        parameters = self.parameters()
+        return _declared.database_of(self.store, _declared.client_of(parameters), parameters)
 
     def point(self) -> str:
         """Take a restore point of the database alone, as the module restore_point does."""
@@ -79,6 +88,15 @@ class Lab:
         self.store.complete_point(point_id, folder, _manifest.to_json(manifest))
         return point_id
 
+    def ready(self, asked: str, **more: Any) -> tuple[str, str, list[str]]:
+        """Take a restore point and keep it ready; return its id, the copy's name and notes."""
+        point_id = self.point()
+        manifest = self.store.point(point_id).manifest
+        assert manifest is not None
+        assert manifest.database is not None
+        policy = _ready.Policy(asked, **more)
+        return (point_id, *_ready.after_backup(self.database, point_id, manifest.database, policy))
+
     def edit(self, point_id: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change what a manifest says of the database."""
         path = Path(self.store.point_path(point_id)) / "manifest.json"
@@ -87,11 +105,10 @@ class Lab:
         path.write_text(json.dumps(data))
 
     def restore(self, state: str, *, pretend: bool = False, **more: Any) -> dict[str, Any]:
-        parameters = pg_lab.parameters(self.server, self.state, state=state, **more)
-        return postgresql_restore.carry_out(parameters, pretend=pretend)
+        return postgresql_restore.carry_out(self.parameters(state=state, **more), pretend=pretend)
 
     def info(self, **more: Any) -> dict[str, Any]:
-        return postgresql_restore_info.look(pg_lab.parameters(self.server, self.state, **more))
+        return postgresql_restore_info.look(self.parameters(**more))
 
     def tokens(self, name: str = "shop") -> set[str]:
         """Rows of the writer in a database; a fenced one is opened to look."""
@@ -399,7 +416,7 @@ def test_a_run_that_is_killed_while_restoring_is_swept_and_converges(lab: Lab) -
         [sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, text=True, start_new_session=True
     )
     assert child.stdin is not None
-    child.stdin.write(json.dumps(pg_lab.parameters(lab.server, lab.state, state="swapped", id=point)))
+    child.stdin.write(json.dumps(lab.parameters(state="swapped", id=point)))
     child.stdin.close()
     end = time.monotonic() + 30
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'shop\\_side\\_%'"
@@ -428,7 +445,7 @@ def test_a_server_that_is_killed_while_restoring_leaves_nothing_behind(lab: Lab)
             [(pid,)] = lab.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
             pg_lab.docker("exec", "--user=0", lab.server.name, "sh", "-c", f"kill -9 {pid}; sleep 0.2")
 
-    with pytest.raises((RestoreError, _pgtools.ToolError, _databases.DatabaseError)):
+    with pytest.raises((RestoreError, _pgtools.ToolError, DatabaseError)):
         _restore.prepare(database, point, progress=kill)
     lab.server.wait()
     assert lab.server.databases() == {"postgres", "shop"}
@@ -457,17 +474,129 @@ def test_a_side_database_that_was_made_and_never_marked_is_dropped(lab: Lab) -> 
 def test_a_swap_that_cannot_rename_opens_the_live_database_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     point = lab.point()
     done = lab.restore("prepared", id=point)
-    statements = postgresql_restore._swap.plan.swap_statements
+    statements = _restore_plan.swap_statements
 
     def broken(*words: Any, **more: Any) -> list[str]:
         return [*statements(*words, **more), "SELECT 1 / 0"]
 
-    monkeypatch.setattr(postgresql_restore._swap.plan, "swap_statements", broken)
+    monkeypatch.setattr(_restore_plan, "swap_statements", broken)
     with pytest.raises(RestoreError, match="division by zero") as failed:
         lab.restore("swapped", id=point)
     assert "is live as before and open" in failed.value.state
     assert lab.server.databases() == {"postgres", "shop", done["database"]}
     assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+
+
+# --- ready copies
+
+
+@pytest.mark.parametrize("asked", ["auto", "restored", "template"])
+def test_a_ready_copy_is_swapped_in_without_a_restore(lab: Lab, asked: str) -> None:
+    point, name, notes = lab.ready(asked)
+    assert name in lab.server.databases(), notes
+    events = [event["event"] for event in lab.store.point(point).events]
+    assert events == (["ready"] if asked == "template" else ["proven", "ready"])
+    lab.server.sql("DELETE FROM sales.orders")
+    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    # Not one byte of the dump is read.
+    for path in (Path(lab.store.point_path(point)) / "database" / "dump").iterdir():
+        path.unlink()
+    done = lab.restore("swapped", id=point)
+    assert (done["ready"], done["database"]) == (True, name)
+    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(6000,)]
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert lab.restore("undone")["changed"]
+    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(0,)]
+
+
+def test_a_template_needs_the_application_stopped(lab: Lab) -> None:
+    connection = lab.server.connect()
+    try:
+        with pytest.raises(RestoreError, match="1 sessions are open in shop: a template needs the application stopped"):
+            lab.ready("template")
+    finally:
+        connection.close()
+    assert lab.server.databases() == {"postgres", "shop"}
+
+
+def test_ready_copies_are_limited_and_what_is_given_up_is_said(lab: Lab) -> None:
+    first, first_name, _notes = lab.ready("restored", keep=1)
+    _second, second_name, notes = lab.ready("restored", keep=1)
+    assert lab.server.databases() == {"postgres", "shop", second_name}
+    assert notes == [f"the ready copy {first_name} of {first} was dropped: 1 newer ones are kept"]
+    assert lab.store.point(first).events[-1]["event"] == "not ready"
+    _third, third_name, notes = lab.ready("auto", limit=1000)
+    assert third_name == ""
+    assert "more than the 0 MB below which it is kept ready" in notes[0]
+
+
+def test_a_backup_that_does_not_hold_is_an_error_and_recorded(lab: Lab) -> None:
+    point = lab.point()
+    lab.edit(point, lambda d: d["rows"].update({"sales.orders": 1}))
+    manifest = lab.store.point(point).manifest
+    assert manifest is not None
+    assert manifest.database is not None
+    with pytest.raises(RestoreError, match="could not be kept ready"):
+        _ready.after_backup(lab.database, point, manifest.database, _ready.Policy("auto"))
+    assert lab.store.point(point).events[-1]["event"] == "not proven"
+    assert lab.server.databases() == {"postgres", "shop"}
+
+
+# --- outside Docker
+
+TOOLS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+@pytest.fixture
+def outside() -> Iterator[pg_lab.Server]:
+    """A server of the host's own packages, at a port of its own."""
+    if not TOOLS:
+        pytest.skip("this host has no PostgreSQL server of its own")
+    tools = TOOLS[-1].parent
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        shutil.chown(folder, "postgres", "postgres")
+        secret = Path(folder) / "password"
+        secret.write_text(pg_lab.PASSWORD)
+        shutil.chown(secret, "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        data = f"{folder}/data"
+        options = ["--username=shop", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8"]
+        subprocess.run([*as_postgres, tools / "initdb", f"--pgdata={data}", *options], check=True, capture_output=True)
+        settings = f"-c port={port} -c unix_socket_directories={folder} -c max_wal_size=64MB"
+        control = [*as_postgres, str(tools / "pg_ctl"), f"--pgdata={data}", "--wait", "--silent"]
+        subprocess.run([*control, f"--options={settings}", f"--log={folder}/log", "start"], check=True)
+        try:
+            server = pg_lab.Server("outside", "outside", "127.0.0.1", port)
+            pg_lab.fill(server)
+            yield server
+        finally:
+            subprocess.run([*control, "--mode=immediate", "stop"], check=False)
+
+
+def test_a_database_outside_docker_uses_the_tools_of_its_host(outside: pg_lab.Server, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text(pg_lab.PASSWORD + "\n")
+    lab = Lab(
+        outside,
+        str(tmp_path / "state"),
+        {"database_host": outside.address, "database_port": outside.port, "database_password_file": str(secret)},
+    )
+    point = lab.point()
+    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    with pg_lab.Writer(outside) as writer:
+        done = lab.restore("swapped", id=point)
+        writer.until(5)
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(done["set_aside"])) == set()
+    assert pg_lab.PASSWORD not in json.dumps(done)
+
+
+def test_a_host_without_fitting_tools_says_which_package_it_lacks() -> None:
+    with pytest.raises(_pgtools.ToolError, match=r"no pg_dump for a server of PostgreSQL 99 .*postgresql-client-99"):
+        _pgtools.host_tools(990001)
 
 
 # --- room
@@ -521,7 +650,7 @@ def test_a_plain_dump_is_restored_beside_and_swapped_in(lab: Lab, tmp_path: Path
     assert lab.server.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'schedgen%'") == []
 
 
-FLAG = "/tmp/a-program-ran"
+FLAG = "/var/run/postgresql/a-program-ran"
 ATTACKS = {
     "psql's shell": b"\\! touch " + FLAG.encode() + b"\n",
     "psql's copy": b"\\copy customers from program 'touch " + FLAG.encode() + b"'\n",

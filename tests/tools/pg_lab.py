@@ -90,10 +90,11 @@ class Server:
     name: str
     project: str
     address: str = ""
+    port: int = 5432
 
     def connect(self, database: str = DATABASE, user: str = OWNER, password: str = PASSWORD) -> Any:
         connection = psycopg2.connect(
-            host=self.address, dbname=database, user=user, password=password, connect_timeout=5
+            host=self.address, port=self.port, dbname=database, user=user, password=password, connect_timeout=5
         )
         connection.autocommit = True
         return connection

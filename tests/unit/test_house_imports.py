@@ -34,6 +34,7 @@ WORLD = {
     "_plain_load",
     "_postgres",
     "_probes",
+    "_ready",
     "_releases",
     "_restore",
     "_store",
