@@ -118,17 +118,18 @@ def prepare(
     jobs: int = 2,
     kind: str = "side",
     swap: bool = True,
+    fresh: bool = False,
     progress: Callable[[str], None] = lambda _step: None,
 ) -> Prepared:
     """Restore a restore point's database beside the live one, compare it, and fence it.
 
     ``kind`` is side or ready; ``swap`` tells whether the preflight looks at what would hinder a swap, too. A copy of
-    it that is there already is used. On failure the copy is dropped at once. Raises :class:`RestoreError`,
+    it that is there already is used, but not for ``fresh``. On failure the copy is dropped at once. Raises :class:`RestoreError`,
     ``ToolError`` and ``DatabaseError``.
     """
     stands = database.standing()
     there = stands.ready_for(point_id)
-    if there is not None:
+    if there is not None and not fresh:
         if swap:
             with database.cursor() as cursor:
                 blocked = plan.swap_blockers(look_at_server(database, cursor))

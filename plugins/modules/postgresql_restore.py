@@ -70,7 +70,8 @@ options:
     default: 2
   drill:
     description:
-      - With O(state=prepared), whether no swap is to follow. What would hinder one does not matter then.
+      - With O(state=prepared), whether no swap is to follow. What would hinder one does not matter then, and the dump is
+        restored even where a copy is kept ready.
     type: bool
     default: false
   again:
@@ -209,6 +210,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _databases,
     _failure,
+    _pgtools,
     _plain_load,
     _postgres,
     _restore,
@@ -241,7 +243,19 @@ def prepare(database: Database, parameters: Mapping[str, Any], *, swap: bool) ->
     if parameters["file"]:
         done = _plain_load.prepare(database, parameters["file"], swap=swap, progress=progress)
     else:
-        done = _restore.prepare(database, parameters["id"], jobs=parameters["jobs"], swap=swap, progress=progress)
+        try:
+            done = _restore.prepare(
+                database,
+                parameters["id"],
+                jobs=parameters["jobs"],
+                swap=swap,
+                fresh=parameters["drill"],
+                progress=progress,
+            )
+        except (RestoreError, _pgtools.ToolError) as error:
+            if parameters["drill"] and any(point.id == parameters["id"] for point in database.store.points()):
+                database.store.append_event(parameters["id"], "not proven", run=database.run, reason=str(error))
+            raise
         if done.changed:
             database.store.append_event(
                 parameters["id"], "proven", run=database.run, seconds=done.timings["total"], host=os.uname().nodename

@@ -614,7 +614,7 @@ def test_a_disk_without_room_is_refused(tmp_path: Path) -> None:
         pg_lab.docker(
             "exec", started.name, "fallocate", "-l", f"{int(free) - 50000}K", "/var/lib/postgresql/data/ballast"
         )
-        with pytest.raises(RestoreError, match="are needed beside the live database and .* free"):
+        with pytest.raises(RestoreError, match=r"are needed beside the live database and .* free"):
             lab.restore("prepared", id=point)
         assert started.databases() == {"postgres", "shop"}
         pg_lab.docker("exec", started.name, "rm", "/var/lib/postgresql/data/ballast")
