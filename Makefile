@@ -16,8 +16,6 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE := 1
 
-MYPY_PATHS = collections/ansible_collections/schedgen/rollback/plugins tests $(wildcard demo)
-
 ##@ Everyday
 
 .PHONY: help

@@ -103,6 +103,9 @@ def tell() -> None:
         lab("reset", "v1")
     look()
 
+    title("What the collection needs on a host")
+    playbook("prepare-hosts.yml")
+
     story = Story()
     title(f"{RATE} requests a second from now on")
     load.stop()

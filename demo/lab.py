@@ -129,15 +129,16 @@ def show_versions(options: argparse.Namespace) -> None:
 def status(_options: argparse.Namespace) -> None:
     """Print what runs."""
     need_home()
+    alive = engine.answers()
     print(f"home      {HOME}")
     owner = "the demo's own" if engine.is_own() else "not the demo's"
-    print(f"engine    {owner}, {'answers' if engine.answers() else 'no answer'}")
+    print(f"engine    {owner}, {'answers' if alive else 'no answer'}")
     print(f"registry  {REGISTRY}, {'answers' if registry.answers() else 'no answer'}")
     print(f"project   {project.deployed()}")
     for path in ("/health", "/version", "/api/jobs?limit=1"):
         code, body = project.answer(path)
         print(f"{path:18} {code or 'no answer'} {body[:58]}")
-    for item in project.containers():
+    for item in project.containers() if alive else ():
         print(f"{item.name:24} {item.state:10} {item.health:10} {item.image.removeprefix(REGISTRY + '/')}")
 
 
@@ -183,6 +184,7 @@ def registry_command(options: argparse.Namespace) -> None:
 def down(options: argparse.Namespace) -> None:
     """Stop the application, or remove every trace of the demo."""
     load.stop()
+    engine.revive()
     if engine.answers():
         engine.remove_containers(engine.project_filters(VOLUMES.values()))
         networks = engine.lines("network", "ls", "-q", "--filter", f"label=com.docker.compose.project={PROJECT_NAME}")
@@ -192,8 +194,6 @@ def down(options: argparse.Namespace) -> None:
             data.remove_all()
             images.remove_all()
             say("Containers, volumes, networks and images of the demo are removed.")
-    elif not options.everything:
-        raise LabError("no Docker engine answers: nothing was stopped")
     registry.stop()
     if not options.everything:
         say(f"Stopped. {HOME}, images and seed data stay; `lab.py down --everything` removes them.")
@@ -205,7 +205,7 @@ def down(options: argparse.Namespace) -> None:
     if MARKER.exists():
         shutil.rmtree(HOME)
         say(f"{HOME} is removed.")
-    say("Debian packages that were installed stay installed.")
+    say("What stays: Debian packages that were installed, and firewall chains of the engine until the next boot.")
 
 
 def need_home() -> None:

@@ -6,11 +6,10 @@ from subprocess import CompletedProcess
 
 from . import project
 from .engine import docker, lines
-from .settings import DATABASE_CONTAINER, PROJECT_NAME, SUPPORT_IMAGES, VOLUMES
+from .settings import DATABASE_CONTAINER, LABEL, PROJECT_NAME, SUPPORT_IMAGES, VOLUMES
 from .shell import LabError, say, wait_until
 from .versions import find
 
-LABEL = "schedgen.demo=true"
 DOCUMENTS = 200
 # In the volume itself: a copy that was cut short is not taken for one.
 COMPLETE = ".pristine"

@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from . import packages
-from .settings import ENGINE_LOG, ENGINE_PID, ENGINE_ROOT, PROJECT_NAME
+from .settings import ENGINE_LOG, ENGINE_PID, ENGINE_ROOT, ENGINE_RUN, PROJECT_NAME
 from .shell import LabError, run, running_pid, say, start_background, stop_pid, wait_until
 
 DAEMON = "dockerd"
@@ -41,12 +41,18 @@ def lines(*words: str) -> list[str]:
     return docker(*words).stdout.split("\n")[:-1]
 
 
+def version() -> str:
+    """The version of the engine that answers; empty when none does."""
+    try:
+        # `docker info` ends well with no engine at all.
+        return docker("version", "--format", "{{.Server.Version}}", check=False).stdout.strip()
+    except LabError:
+        return ""
+
+
 def answers() -> bool:
     """Whether an engine answers."""
-    try:
-        return docker("info", "--format", "{{.ServerVersion}}", check=False).returncode == 0
-    except LabError:
-        return False
+    return bool(version())
 
 
 def ensure() -> None:
@@ -59,10 +65,10 @@ def ensure() -> None:
     running = answers() if has_client else SOCKET.exists()
     packages.ensure(engine=not running and not shutil.which(DAEMON), client=not has_client)
     client.cache_clear()
-    if answers():
-        version = docker("version", "--format", "{{.Server.Version}}").stdout.strip()
-        if int(version.partition(".")[0]) < OLDEST:
-            raise LabError(f"the Docker engine here is {version}: the application needs {OLDEST} or newer")
+    found = version()
+    if found:
+        if int(found.partition(".")[0]) < OLDEST:
+            raise LabError(f"the Docker engine here is {found}: the application needs {OLDEST} or newer")
         return
     if os.geteuid() != 0:
         raise LabError("no Docker engine answers: start one, or run this as root and it starts one of its own")
@@ -73,11 +79,14 @@ def start() -> None:
     """Start an engine of the lab's own."""
     say(f"Starting a Docker engine of the demo's own (data in {ENGINE_ROOT})")
     if running_pid(ENGINE_PID, DAEMON) is None:
-        # A pid that another process has by now would keep the engine from starting.
+        # A pid that another process has by now would keep the engine, or its containerd, from starting.
         ENGINE_PID.unlink(missing_ok=True)
+        containerd = ENGINE_RUN / "containerd/containerd.pid"
+        if running_pid(containerd, "containerd") is None:
+            containerd.unlink(missing_ok=True)
         ENGINE_ROOT.mkdir(parents=True, exist_ok=True)
         start_background(
-            [DAEMON, "--data-root", ENGINE_ROOT, "--exec-root", "/run/schedgen-demo", "--pidfile", ENGINE_PID],
+            [DAEMON, "--data-root", ENGINE_ROOT, "--exec-root", ENGINE_RUN, "--pidfile", ENGINE_PID],
             log=ENGINE_LOG,
         )
     try:
@@ -87,9 +96,19 @@ def start() -> None:
         raise LabError(f"the Docker engine did not start, see {ENGINE_LOG}:\n{tail}") from error
 
 
+def revive() -> None:
+    """Start the lab's own engine if it died: only it can take down what it made."""
+    if ENGINE_ROOT.exists() and not answers():
+        start()
+
+
 def stop() -> bool:
-    """Stop the engine, if it is the lab's own."""
-    return stop_pid(ENGINE_PID, DAEMON, timeout=60)
+    """Stop the engine, if it is the lab's own, and remove what it leaves outside of its folder."""
+    stopped = stop_pid(ENGINE_PID, DAEMON, timeout=60)
+    if stopped:
+        run(["ip", "link", "delete", "docker0"], check=False)
+        shutil.rmtree(ENGINE_RUN, ignore_errors=True)
+    return stopped
 
 
 def is_own() -> bool:

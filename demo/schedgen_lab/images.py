@@ -21,6 +21,7 @@ from .settings import (
     BUILD,
     DEMO,
     IMAGES_RECORD,
+    LABEL,
     NODE_IMAGES,
     REGISTRY,
     SUITE,
@@ -98,7 +99,12 @@ def make_base() -> None:
     command += [SUITE, "-", mirror]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as debian:
         imported = subprocess.run(
-            [client(), "import", "-", BASE_IMAGE], stdin=debian.stdout, capture_output=True, text=True, check=False
+            # Every image of the demo stands on this one, and inherits the label.
+            [client(), "import", "--change", f"LABEL {LABEL}", "-", BASE_IMAGE],
+            stdin=debian.stdout,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if debian.returncode != 0 or imported.returncode != 0:
         docker("rmi", "-f", BASE_IMAGE, check=False)
@@ -234,7 +240,7 @@ def restore(version: Version) -> None:
 
 
 def remove_all() -> None:
-    """Remove every image that bears a name of the demo's."""
+    """Remove every image that bears a name of the demo's, or stands on its base image."""
     mine = ("schedgen-demo-", f"{WORKER}:", f"{REGISTRY}/schedgen/", "schedgen-rollback")
     listed = {*lines("images", "--format", "{{.Repository}}:{{.Tag}}")}
     listed |= {
@@ -245,3 +251,6 @@ def remove_all() -> None:
     found = sorted(reference for reference in listed if reference.startswith(mine) and ":<none>" not in reference)
     if found:
         docker("rmi", "--force", *found)
+    nameless = lines("images", "--quiet", "--filter", f"label={LABEL}")
+    if nameless:
+        docker("rmi", "--force", *nameless)

@@ -16,7 +16,7 @@ NO_START = Path("/usr/sbin/policy-rc.d")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
-TOOLS = {"docker-registry": "docker-registry", "mmdebstrap": "mmdebstrap"}
+TOOLS = {"docker-registry": "docker-registry", "mmdebstrap": "mmdebstrap", "zstd": "zstd"}
 CLIENT = ("docker-cli", "docker-compose", "docker-buildx")
 ENGINE = ("docker.io",)
 # The engine's helpers come from the machine's own release: those of a newer one want a newer libc.

@@ -17,6 +17,7 @@ IMAGES_RECORD = HOME / "images.json"
 SECRETS = HOME / "secrets.env"
 
 ENGINE_ROOT = HOME / "engine"
+ENGINE_RUN = Path("/run/schedgen-demo")
 ENGINE_PID = HOME / "engine.pid"
 ENGINE_LOG = HOME / "engine.log"
 
@@ -34,6 +35,7 @@ PROJECT_NAME = "schedgen"
 DATABASE_CONTAINER = "schedgen-postgres"
 VOLUMES = {"postgres_data": "schedgen_postgres_data", "minio_data": "schedgen_minio_data"}
 
+LABEL = "schedgen.demo=true"
 SUITE = "trixie"
 BASE_IMAGE = f"schedgen-demo-base:{SUITE}"
 # Images of the application that are no release: name of the image, target in images/Dockerfile.

@@ -36,6 +36,9 @@ options:
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
+notes:
+  - AWX and ansible-runner put a stdout callback of their own in front. With C(ANSIBLE_STDOUT_CALLBACK) set to the name
+    of this one in the environment of the job they build on it, and the job's output is this timeline.
 requirements:
   - Set as C(stdout_callback), or named in C(callbacks_enabled), in the configuration of Ansible.
 """
@@ -455,10 +458,12 @@ class CallbackModule(Default):
         if self._verbose:
             super().v2_playbook_on_stats(stats)
         totals = {host: stats.summarize(host) for host in sorted(stats.processed)}
+        # The controller that only checks the command line is no host of the run.
+        others = [host for host in totals if host not in C.LOCALHOST]
         ending = timeline.Ending(
             playbook=self._playbook,
             seconds=time.monotonic() - self._began,
-            hosts=len(totals),
+            hosts=len(others or totals),
             failed=tuple(host for host, total in totals.items() if total["failures"]),
             unreachable=tuple(host for host, total in totals.items() if total["unreachable"]),
             failures=tuple(self._failures),
@@ -595,7 +600,7 @@ class CallbackModule(Default):
         for entry in results if isinstance(results, list) else [data]:
             if isinstance(entry, dict) and entry.get("diff") and entry.get("changed") and not timeline.hidden(entry):
                 shown = self._get_diff(entry["diff"])
-                lines = [line for line in shown.splitlines() if line.strip()]
+                lines = [line for line in shown.splitlines() if line]
                 host = result._host.get_name()
                 if lines and self._diffed != (host, result._task._uuid):
                     self._diffed = (host, result._task._uuid)

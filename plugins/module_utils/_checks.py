@@ -352,6 +352,7 @@ TYPES: Mapping[str, Mapping[str, _Field]] = {
         "rc": _Field(_integer, 0),
         "stdout": _Field(_pattern, ""),
         "chdir": _Field(_text, ""),
+        "inside": _Field(_flag, False),
     },
     "prometheus": {
         "url": _Field(_url, required=True),
@@ -453,6 +454,8 @@ def _check_combination(label: str, kind: str, values: Mapping[str, Any], given: 
         raise ValueError(
             f"{label}: completed is for a job that ends; replicas, min_uptime and max_restarts are for one that runs"
         )
+    if kind == "command" and values["inside"] and not values["service"]:
+        raise ValueError(f"{label}: service is missing: whose containers is it to be run inside?")
     if kind == "prometheus" and not given & set(_COMPARISONS):
         raise ValueError(f"{label}: one of {', '.join(_COMPARISONS)} is missing")
 
@@ -480,7 +483,9 @@ def _default_name(kind: str, service: str, options: Mapping[str, Any]) -> str:
 
 
 def derive_checks(
-    containers: Sequence[Mapping[str, Any]], database: Mapping[str, Any] | None = None
+    containers: Sequence[Mapping[str, Any]],
+    database: Mapping[str, Any] | None = None,
+    files: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Sensible checks for a Compose project, in the declared form, from what its containers say.
 
@@ -488,24 +493,32 @@ def derive_checks(
     container_port, protocol}], healthcheck [words] and number. Each service must run and pass its own health check, a
     service that others need completed must have completed, a service that others need must exist, a published port must
     answer, and the named database must let its user in.
+
+    ``files`` is what the project's files say of each service, {depends_on, replicas}: of use where containers were
+    started without their dependencies and so know none. A service that only the files know may be meant for another
+    host, so that its absence is not critical.
     """
+    known = files or {}
     needs: dict[str, dict[str, str]] = {}
     for item in containers:
         needs.setdefault(item["service"], {}).update(item.get("depends_on") or {})
+    needed = {name for wanted in needs.values() for name in wanted}
+    for service, wanted in needs.items():
+        wanted.update((known.get(service) or {}).get("depends_on") or {})
     jobs = {
         name
         for wanted in needs.values()
         for name, condition in wanted.items()
         if condition == "service_completed_successfully"
     }
-    services = set(needs) | {
-        name for wanted in needs.values() for name, condition in wanted.items() if condition != "optional"
-    }
+    missing = {name for name, entry in known.items() if entry.get("replicas", 1)} - set(needs) - needed
     checks: list[dict[str, Any]] = []
-    for service in sorted(services):
+    for service in sorted({*needs, *needed, *(missing if containers else ())}):
         check: dict[str, Any] = {"type": "container", "service": service, "depends_on": sorted(needs.get(service, {}))}
         if service in jobs:
             check["completed"] = True
+        if service in missing:
+            check["critical"] = False
         checks.append(check)
     seen: set[tuple[str, int]] = set()
     for item in sorted(containers, key=lambda entry: (entry["service"], entry.get("number") or 0)):
@@ -584,22 +597,30 @@ def required_checks(
 
 
 def merge_checks(*groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Checks of several origins in one list; for a service's container and image the first that names it counts."""
+    """Checks of several origins in one list; for a service's containers the first that names it counts."""
     merged: list[dict[str, Any]] = []
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     for group in groups:
         for item in group:
             key = (str(item.get("type")), str(item.get("service", "")))
-            if key[0] in ("container", "image") and key in seen:
+            if key[0] == "container" and key in seen:
                 # The later origin may still know what the first did not: the services that this one needs.
                 if not seen[key].get("depends_on") and item.get("depends_on"):
                     seen[key]["depends_on"] = item["depends_on"]
                 continue
             entry = dict(item)
-            if key[0] in ("container", "image"):
+            if key[0] == "container":
                 seen[key] = entry
             merged.append(entry)
     return merged
+
+
+def of_the_database(checks: Iterable[Check], service: str) -> tuple[Check, ...]:
+    """Checks that ask the database, and name no service, speak about the service that runs it."""
+    return tuple(
+        replace(check, service=service) if check.type in ("sql", "migrations") and not check.service else check
+        for check in checks
+    )
 
 
 def check_secrets(checks: Iterable[Check]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def run(
 ) -> Completed:
     """Run ``argv`` and return what it did, whatever its exit code.
 
-    ``timeout`` is in seconds. Raises :class:`CommandError` when the program is missing or the time is over.
+    ``timeout`` is in seconds. Raises :class:`CommandError` when it cannot be started or the time is over.
     """
     command, owner_env = as_owner(argv, owner)
     started = time.monotonic()
@@ -101,7 +102,7 @@ def run(
             cwd=cwd,
             check=False,
         )
-    except FileNotFoundError as error:
+    except OSError as error:
         raise CommandError(argv, f"could not be started: {error.strerror}: {error.filename}") from error
     except subprocess.TimeoutExpired as error:
         raise CommandError(argv, f"did not end within {timeout:g} s and was stopped") from error
@@ -115,6 +116,35 @@ def check(argv: Sequence[str], **options: object) -> Completed:
         words = last_lines(done.stderr) or last_lines(done.stdout)
         raise CommandError(argv, f"failed with exit code {done.rc}: {words}", done)
     return done
+
+
+def pipe(
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    target: str = "",
+    owner: tuple[int, int] | None = None,
+) -> None:
+    """Run ``first | second`` without a shell, ``first`` as ``owner``; the output goes to the file ``target``, if any.
+
+    Both exit codes count: raises :class:`CommandError` with both commands' own last words.
+    """
+    argv, owner_env = as_owner(first, owner)
+    env = environment()
+    # The first command's words go to a file: a full pipe that nobody reads would stop both.
+    with tempfile.TemporaryFile() as words, open(target or os.devnull, "wb") as output:
+        try:
+            with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=words, env={**env, **owner_env}) as reader:
+                writer = subprocess.run(
+                    list(second), stdin=reader.stdout, stdout=output, stderr=subprocess.PIPE, env=env, check=False
+                )
+        except FileNotFoundError as error:
+            raise CommandError(first, f"could not be started: {error.strerror}: {error.filename}") from error
+        words.seek(0)
+        said = last_lines((words.read() + writer.stderr).decode(errors="replace"))
+    for command, rc in ((first, reader.returncode), (second, writer.returncode)):
+        if rc != 0:
+            raise CommandError(command, f"failed with exit code {rc}: {said}")
 
 
 def available(program: str) -> bool:

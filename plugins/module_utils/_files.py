@@ -21,6 +21,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import TE
 # A folder that a service mounts can be data and not configuration: only what is small is taken for configuration.
 MOUNT_FILES = 200
 FILE_SIZE = 5 << 20
+DECLARE = "declare it in rollback_config_paths if it is configuration"
 _SCALAR = re.compile(r"[^\s\"'\[\]{},=]+")
 
 
@@ -76,7 +77,7 @@ def named_in(text: str, src: str) -> set[str]:
     """Return the existing small files below ``src`` that a compose file names (env_file, include, extends, mounts)."""
     found = set()
     for token in set(_SCALAR.findall(text)):
-        for candidate in {token, token.split(":", 1)[0]}:
+        for candidate in (token, token.split(":", 1)[0]):
             path = _relative(src, candidate)
             if not os.path.isabs(path) and _small_file(os.path.join(src, path)):
                 found.add(path)
@@ -95,7 +96,9 @@ def _kind(path: str) -> str:
 
 
 def _below(folder: str) -> list[str]:
-    return sorted(os.path.join(base, name) for base, _folders, names in os.walk(folder) for name in names)
+    """Return the files and links below ``folder``; links to folders too, and nothing that has no content of its own."""
+    paths = [os.path.join(base, name) for base, folders, names in os.walk(folder) for name in [*folders, *names]]
+    return sorted(path for path in paths if os.path.islink(path) or os.path.isfile(path))
 
 
 def find(
@@ -120,19 +123,22 @@ def find(
         with contextlib.suppress(OSError, UnicodeDecodeError), open(full_path(src, path), encoding="utf-8") as stream:
             for name in sorted(named_in(stream.read(), src)):
                 kinds.setdefault(name, _kind(name))
-    for source in _mounted(rendered):
+    secrets = _files_of(rendered, "secrets")
+    writable = _writable_folders(rendered)
+    for source in sorted({*_mounted(rendered), *secrets}):
         path = _relative(src, source)
         if os.path.isfile(source):
             if _small_file(source):
-                kinds.setdefault(path, "configuration")
+                kinds[path] = "secret" if source in secrets else kinds.get(path, "configuration")
             else:
                 notes.append(f"{path} is mounted and larger than {FILE_SIZE >> 20} MB: it was not recorded")
         elif os.path.isdir(source) and not os.path.isabs(path):
+            if source in writable:
+                notes.append(f"{path} is mounted writable, so it is taken for data: it was not recorded ({DECLARE})")
+                continue
             files = _below(source)
             if len(files) > MOUNT_FILES or any(os.path.getsize(f) > FILE_SIZE for f in files if os.path.isfile(f)):
-                notes.append(
-                    f"{path} is mounted and looks like data: it was not recorded (declare it in rollback_config_paths)"
-                )
+                notes.append(f"{path} is mounted and looks like data: it was not recorded ({DECLARE})")
             else:
                 for name in files:
                     kinds.setdefault(_relative(src, name), "configuration")
@@ -145,23 +151,40 @@ def find(
     for paths, kind in ((changed, "changed"), (untracked, "untracked")):
         for path in paths:
             full = os.path.join(src, path)
+            # What a service writes is data: putting an old copy back would overwrite what it wrote since.
+            if kind == "untracked" and full.startswith(tuple(folder.rstrip("/") + "/" for folder in writable)):
+                continue
             if os.path.islink(full) or _small_file(full):
                 kinds.setdefault(path, kind)
             elif os.path.lexists(full):
                 notes.append(
                     f"{path} ({kind} in git) is larger than {FILE_SIZE >> 20} MB or no plain file: it was not recorded"
                 )
-    return Found(dict(sorted(kinds.items())), tuple(absent), tuple(notes))
+    # Whatever brought an env file here: its values are not to be shown.
+    told = {path: "env" if _kind(path) == "env" and kind != "secret" else kind for path, kind in sorted(kinds.items())}
+    return Found(told, tuple(absent), tuple(notes))
 
 
 def _mounted(rendered: Mapping[str, Any]) -> list[str]:
-    """Return the host paths that a rendered project mounts, and those of its configs and secrets."""
+    """Return the host paths that a rendered project mounts, and those of its configs."""
     paths = []
     for service in (rendered.get("services") or {}).values():
         paths += [mount["source"] for mount in service.get("volumes") or () if mount.get("type") == "bind"]
-    for section in ("configs", "secrets"):
-        paths += [entry["file"] for entry in (rendered.get(section) or {}).values() if (entry or {}).get("file")]
-    return sorted(set(paths))
+    return [*paths, *_files_of(rendered, "configs")]
+
+
+def _writable_folders(rendered: Mapping[str, Any]) -> set[str]:
+    """Return the host folders that a service may write to."""
+    return {
+        mount["source"]
+        for service in (rendered.get("services") or {}).values()
+        for mount in service.get("volumes") or ()
+        if mount.get("type") == "bind" and not mount.get("read_only") and os.path.isdir(mount["source"])
+    }
+
+
+def _files_of(rendered: Mapping[str, Any], section: str) -> list[str]:
+    return [entry["file"] for entry in (rendered.get(section) or {}).values() if (entry or {}).get("file")]
 
 
 def record(src: str, kinds: Mapping[str, str], folder: str = "") -> tuple[FileRecord, ...]:
@@ -204,7 +227,7 @@ def compare(src: str, records: Iterable[FileRecord], absent: Iterable[str]) -> t
         full = full_path(src, entry.path)
         try:
             status = os.lstat(full)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             changes.append(Change(entry.path, "link" if entry.link else "write"))
             continue
         if entry.link:
@@ -248,19 +271,32 @@ def put_back(
                 continue
             _make_folders(os.path.dirname(full), owner.st_uid, owner.st_gid)
             temporary = f"{full}{TEMPORARY}{os.getpid()}"
-            if entry.link:
-                os.symlink(entry.link, temporary)
-                os.lchown(temporary, entry.uid, entry.gid)
-            else:
-                shutil.copyfile(os.path.join(source, entry.stored), temporary)
-                os.chown(temporary, entry.uid, entry.gid)
-                os.chmod(temporary, int(entry.mode, 8))
-            if os.path.isdir(full) and not os.path.islink(full):
-                shutil.move(full, os.path.join(aside, change.path.lstrip("/")))
-            os.replace(temporary, full)
+            try:
+                _write_copy(entry, source, temporary)
+                if os.path.isdir(full) and not os.path.islink(full):
+                    shutil.move(full, os.path.join(aside, change.path.lstrip("/")))
+                os.replace(temporary, full)
+            except OSError:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise
     except OSError as error:
         raise FilesError(f"{error.filename or src} cannot be put back: {error.strerror}") from error
     return changes
+
+
+def _write_copy(entry: FileRecord, source: str, path: str) -> None:
+    """Write a recorded file or link to ``path``, which nobody else may read before it has its owner and mode."""
+    if entry.link:
+        os.symlink(entry.link, path)
+        os.lchown(path, entry.uid, entry.gid)
+        return
+    with open(os.path.join(source, entry.stored), "rb") as recorded:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as written:
+            shutil.copyfileobj(recorded, written)
+    os.chown(path, entry.uid, entry.gid)
+    os.chmod(path, int(entry.mode, 8))
 
 
 def _make_folders(path: str, uid: int, gid: int) -> None:

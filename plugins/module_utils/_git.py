@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _command
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import GitRecord
@@ -25,8 +24,10 @@ def owner_of(path: str) -> tuple[int, int]:
 def _git(src: str, arguments: list[str], *, timeout: float = 60) -> _command.Completed:
     # Hooks stay out: a post-checkout hook that deploys or notifies is not part of going back.
     argv = ["git", "-C", src, "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", *arguments]
+    # A look changes nothing: git would otherwise write its index anew, and lock it, to remember what it saw.
+    env = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        return _command.run(argv, timeout=timeout, owner=owner_of(src), env={"GIT_TERMINAL_PROMPT": "0"})
+        return _command.run(argv, timeout=timeout, owner=owner_of(src), env=env)
     except _command.CommandError as error:
         raise GitError(str(error)) from error
 
@@ -90,22 +91,12 @@ def tracked(src: str, commit: str = "HEAD") -> set[str]:
 
 def export(src: str, commit: str, folder: str) -> None:
     """Write the files of ``commit`` into ``folder``, which must exist."""
-    uid, gid = owner_of(src)
-    argv, env = _command.as_owner(["git", "-C", src, "archive", "--format=tar", commit], (uid, gid))
-    with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**_command.environment(), **env}
-    ) as archive:
-        unpack = subprocess.run(
-            ["tar", "-x", "-C", folder],
-            stdin=archive.stdout,
-            capture_output=True,
-            check=False,
-            env=_command.environment(),
+    try:
+        _command.pipe(
+            ["git", "-C", src, "archive", "--format=tar", commit], ["tar", "-x", "-C", folder], owner=owner_of(src)
         )
-        assert archive.stderr is not None
-        words = archive.stderr.read().decode(errors="replace")
-    if archive.returncode != 0 or unpack.returncode != 0:
-        raise GitError(f"git archive of {commit[:12]} in {src} failed: {words}{unpack.stderr.decode(errors='replace')}")
+    except _command.CommandError as error:
+        raise GitError(f"git archive of {commit[:12]} in {src} {error.reason}") from error
 
 
 def check_out(src: str, commit: str, ref: str = "") -> None:

@@ -40,6 +40,11 @@ def round_verdict(results: Sequence[Result]) -> str:
     return worst(item.verdict for item in results if item.critical)
 
 
+def tells_less(progress: Progress, results: Sequence[Result]) -> bool:
+    """Whether a round that the deadline cut off says less than the unhealthy one before it."""
+    return any(item.cut for item in results) and round_verdict(progress.results) == UNHEALTHY
+
+
 def advance(progress: Progress, results: Sequence[Result], now: float) -> Progress:
     """The progress after one more round. A container that restarted between two rounds ends the run of successes."""
     known = {item.name: item for item in progress.results}
@@ -102,8 +107,17 @@ def no_data(reason: str, seconds: float = 0.0) -> Outcome:
     return Outcome(INCONCLUSIVE, (reason,), (), (), 0, 0, seconds)
 
 
-def conclude(progress: Progress, rules: Policy, seconds: float, now: float) -> Outcome:
-    """The verdict when the watching ends, for whichever reason it ends."""
+def conclude(
+    progress: Progress,
+    rules: Policy,
+    seconds: float,
+    now: float,
+    needs: Mapping[str, Iterable[str]] | None = None,
+) -> Outcome:
+    """The verdict when the watching ends, for whichever reason it ends.
+
+    ``needs`` says which service needs which, beyond what the checks themselves say.
+    """
     verdict = round_verdict(progress.results)
     critical = [item for item in progress.results if item.critical]
     reasons: list[str] = []
@@ -132,8 +146,8 @@ def conclude(progress: Progress, rules: Policy, seconds: float, now: float) -> O
             f"{name} restarted {'once' if count == 1 else f'{count} times'} while it was watched"
             for name, count in sorted(progress.restarted.items())
         )
-    reasons.extend(explain(critical))
-    notes = explain([item for item in progress.results if not item.critical])
+    reasons.extend(explain(critical, needs))
+    notes = explain([item for item in progress.results if not item.critical], needs)
     return Outcome(
         verdict,
         tuple(dict.fromkeys(reasons)),
@@ -151,9 +165,9 @@ _CAUSED = frozenset({"container", "http", "tcp", "command", "prometheus", "log",
 _TELLING = ("container", "sql", "tcp", "http", "image", "migrations", "command", "log", "prometheus")
 
 
-def explain(results: Sequence[Result]) -> list[str]:
+def explain(results: Sequence[Result], more: Mapping[str, Iterable[str]] | None = None) -> list[str]:
     """Plain sentences for what is wrong, causes first; a failing dependency explains those that need it."""
-    needs = dependencies(results)
+    needs = dependencies(results, more)
     failing = sorted(
         (item for item in results if item.verdict != HEALTHY),
         key=lambda item: (
@@ -195,9 +209,9 @@ def explain(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(causes + effects))
 
 
-def dependencies(results: Iterable[Result]) -> dict[str, set[str]]:
-    """Which service needs which, as far as the checks say."""
-    needs: dict[str, set[str]] = {}
+def dependencies(results: Iterable[Result], more: Mapping[str, Iterable[str]] | None = None) -> dict[str, set[str]]:
+    """Which service needs which, as far as the checks say, and more that is known."""
+    needs: dict[str, set[str]] = {service: set(names) for service, names in (more or {}).items()}
     for item in results:
         if item.service:
             needs.setdefault(item.service, set()).update(item.depends_on)

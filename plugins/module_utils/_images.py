@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,25 +92,12 @@ def save(store: Store, image_id: str) -> bool:
         )
     final = archive(store, image_id)
     temporary = os.path.join(store.images_dir, TEMPORARY + os.path.basename(final))
-    env = _command.environment()
-    with open(temporary, "wb") as target:
-        os.chmod(temporary, 0o600)
-        with subprocess.Popen(
-            ["docker", "image", "save", image_id], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
-        ) as reader:
-            packer = subprocess.run(
-                ["zstd", "-q", "-3", "-T0", "-c"],
-                stdin=reader.stdout,
-                stdout=target,
-                stderr=subprocess.PIPE,
-                check=False,
-                env=env,
-            )
-            assert reader.stderr is not None
-            words = (reader.stderr.read() + packer.stderr).decode(errors="replace").strip()
-    if reader.returncode != 0 or packer.returncode != 0:
+    try:
+        _command.pipe(["docker", "image", "save", image_id], ["zstd", "-q", "-3", "-T0", "-c"], target=temporary)
+    except _command.CommandError as error:
         os.unlink(temporary)
-        raise ImageError(f"image {image_id[:19]} cannot be saved to {store.images_dir}: {words}")
+        raise ImageError(f"image {image_id[:19]} cannot be saved to {store.images_dir}: {error}") from error
+    os.chmod(temporary, 0o600)
     fsync(temporary)
     write_file(final + ".sha256", sha256_of(temporary) + "\n")
     os.rename(temporary, final)
@@ -126,17 +112,10 @@ def load(store: Store, image_id: str) -> None:
         recorded = stream.read().strip()
     if sha256_of(path) != recorded:
         raise ImageError(f"{path} is damaged: its checksum is not the recorded one")
-    env = _command.environment()
-    with subprocess.Popen(
-        ["zstd", "-q", "-d", "-c", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
-    ) as reader:
-        loader = subprocess.run(
-            ["docker", "image", "load", "-q"], stdin=reader.stdout, capture_output=True, check=False, env=env
-        )
-        assert reader.stderr is not None
-        words = (reader.stderr.read() + loader.stderr).decode(errors="replace").strip()
-    if reader.returncode != 0 or loader.returncode != 0:
-        raise ImageError(f"{path} cannot be loaded: {words}")
+    try:
+        _command.pipe(["zstd", "-q", "-d", "-c", path], ["docker", "image", "load", "-q"])
+    except _command.CommandError as error:
+        raise ImageError(f"{path} cannot be loaded: {error}") from error
 
 
 def locate(client: Any, store: Store, service: ServiceRelease) -> Source:

@@ -198,6 +198,13 @@ def _judge_one_container(check: Check, item: Mapping[str, Any]) -> _Judgement:
         return _Judgement(UNHEALTHY, f"{who} is {state}, not running")
     if health == "unhealthy" and options["health"] != "ignored":
         return _Judgement(UNHEALTHY, f"{who} fails its own health check{_output(item)}")
+    # Before its health check, which starts anew with every restart and so would tell less.
+    if restarts and uptime is not None and uptime < options["settle"]:
+        return _Judgement(
+            UNHEALTHY,
+            f"{who} restarted {times} and runs for {number_text(uptime)} s only, "
+            f"less than {number_text(options['settle'])} s",
+        )
     if health == "starting" and options["health"] != "ignored":
         if item.get("health_failed"):
             return _Judgement(UNHEALTHY, f"{who} is starting, and its last health check failed{_output(item)}")
@@ -206,12 +213,6 @@ def _judge_one_container(check: Check, item: Mapping[str, Any]) -> _Judgement:
         return _Judgement(INCONCLUSIVE, f"{who} has no health check of its own", final=True)
     if options["max_restarts"] is not None and restarts > options["max_restarts"]:
         return _Judgement(UNHEALTHY, f"{who} restarted {times}, more than {options['max_restarts']}", final=True)
-    if restarts and uptime is not None and uptime < options["settle"]:
-        return _Judgement(
-            UNHEALTHY,
-            f"{who} restarted {times} and runs for {number_text(uptime)} s only, "
-            f"less than {number_text(options['settle'])} s",
-        )
     if options["min_uptime"] and (uptime is None or uptime < options["min_uptime"]):
         shown = "an unknown time" if uptime is None else f"{number_text(uptime)} s"
         return _Judgement(INCONCLUSIVE, f"{who} runs for {shown}, not yet {number_text(options['min_uptime'])} s")
@@ -409,8 +410,13 @@ def _judge_log(check: Check, facts: Mapping[str, Any]) -> _Judgement:
 
 
 def _judge_command(check: Check, facts: Mapping[str, Any]) -> _Judgement:
+    return _worst_answer(check, facts, lambda answer: _judge_ended(check, answer))
+
+
+def _judge_ended(check: Check, facts: Mapping[str, Any]) -> _Judgement:
     options, output = check.options, short(facts.get("stderr") or facts.get("stdout") or "", 160)
     observed = {
+        "target": facts["target"],
         "rc": facts["rc"],
         "stdout": short(facts.get("stdout") or "", 200),
         "stderr": short(facts.get("stderr") or "", 200),

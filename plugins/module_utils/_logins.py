@@ -32,24 +32,23 @@ def find(environment: Mapping[str, str]) -> tuple[FoundLogin, ...]:
     """Return the PostgreSQL logins in an environment: URLs, and groups such as DB_HOST, DB_USER, DB_PASSWORD."""
     found = []
     for key, value in sorted(environment.items()):
-        parts = urlsplit(value) if "://" in value else None
-        if parts is None or parts.scheme not in _SCHEMES:
+        if "://" not in value:
             continue
         try:
+            parts = urlsplit(value)
             port = parts.port or 5432
         except ValueError:
             continue
-        if parts.hostname and parts.username:
-            dbname = parts.path.lstrip("/") or parts.username
-            found.append(
-                FoundLogin(parts.hostname, port, dbname, unquote(parts.username), unquote(parts.password or ""), (key,))
-            )
+        if parts.scheme in _SCHEMES and parts.hostname and parts.username:
+            user = unquote(parts.username)
+            dbname = unquote(parts.path.lstrip("/")) or user
+            found.append(FoundLogin(parts.hostname, port, dbname, user, unquote(parts.password or ""), (key,)))
     for prefix in _PREFIXES:
         host = environment.get(f"{prefix}HOST", "")
         user_key = next((prefix + word for word in _USER if environment.get(prefix + word)), "")
         password_key = next((prefix + word for word in _PASSWORD if environment.get(prefix + word)), "")
         name_key = next((prefix + word for word in _NAME if environment.get(prefix + word)), "")
-        port_text = environment.get(f"{prefix}PORT", "5432")
+        port_text = environment.get(f"{prefix}PORT") or "5432"
         if host and user_key and password_key and port_text.isdigit():
             user = environment[user_key]
             keys = tuple(key for key in (f"{prefix}HOST", user_key, password_key, name_key) if key)

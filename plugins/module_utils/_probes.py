@@ -10,6 +10,7 @@ for beyond the deadline, so that one that hangs holds nothing up.
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import socket
 import ssl
@@ -71,12 +72,25 @@ class Site:
         self.engine_timeout = engine_timeout
         self.passwords: set[str] = set()
         self._client: Any = None
+        self._files: dict[str, dict[str, Any]] | None = None
 
     def client(self) -> Any:
         """Return the Docker client, connected once. Raises ``EngineError``."""
         if self._client is None:
             self._client = _compose.connect(timeout=self.engine_timeout)
         return self._client
+
+    def files(self) -> dict[str, dict[str, Any]]:
+        """Return what the project's files say of each service, {depends_on, replicas}; nothing where they cannot say.
+
+        Containers that were started without their dependencies (``up --no-deps``) do not know them.
+        """
+        if self._files is None:
+            try:
+                self._files = read_files(self.client(), self.project)
+            except (_compose.EngineError, _compose.ProjectError, _command.CommandError, OSError, ValueError):
+                self._files = {}
+        return self._files
 
 
 class Glance:
@@ -183,6 +197,27 @@ def _container_facts(attributes: Mapping[str, Any], now: float) -> dict[str, Any
     }
 
 
+def read_files(client: Any, project: str) -> dict[str, dict[str, Any]]:
+    """Return what the files that the newest container was started with say of each service."""
+    started = sorted(_compose.containers(client, project), key=lambda item: item.started_at)
+    if not started:
+        return {}
+    last = started[-1]
+    files = _compose.Project(project, last.working_dir, last.config_files, last.env_files)
+    # Without its variables, so that a project that was started with `TAG=… docker compose up` can be read as well.
+    rendered = json.loads(files.check(["config", "--no-interpolate", "--format", "json"], timeout=10).stdout)
+    found = {}
+    for name, service in (rendered.get("services") or {}).items():
+        wanted = service.get("depends_on") or {}
+        replicas = (service.get("deploy") or {}).get("replicas", service.get("scale", 1))
+        found[name] = {
+            "depends_on": {other: entry.get("condition", "service_started") for other, entry in wanted.items()},
+            # A service of a profile is nobody's loss where it does not run.
+            "replicas": 0 if service.get("profiles") else replicas,
+        }
+    return found
+
+
 def _depends_on(label: str) -> dict[str, str]:
     """Compose writes ``postgres:service_healthy:false,redis:service_started:false``."""
     found = {}
@@ -217,7 +252,7 @@ def _ports(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
 def derive(site: Site) -> list[dict[str, Any]]:
     """Return checks, in the declared form, for what runs now. Raises ``EngineError``."""
     database = {"name": site.database.name, "service": site.database.service, "host": site.database.host}
-    return _checks.derive_checks(look_at_containers(site.client(), site.project), database)
+    return _checks.derive_checks(look_at_containers(site.client(), site.project), database, site.files())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -337,6 +372,9 @@ def _request(
     headers = {"User-Agent": "schedgen.rollback", "Accept": "*/*", **options["headers"]}
     if options["token_file"]:
         headers["Authorization"] = f"Bearer {_token(options['token_file'])}"
+    if not options["validate_certs"]:
+        # The check said so; a warning on the module's error output helps nobody.
+        requests.packages.urllib3.disable_warnings()
     started = time.monotonic()
     with requests.Session() as session:
         # Neither proxies nor logins that this host's environment or a .netrc file happens to hold.
@@ -522,16 +560,46 @@ def _database_trouble(text: str, login: _postgres.Login) -> Trouble:
     return Trouble("failed", said.group(1).strip() if said else "")
 
 
-def _probe_command(check: Check, _here: Glance, timeout: float) -> Mapping[str, Any]:
-    try:
-        done = _command.run(list(check.options["argv"]), timeout=timeout, cwd=check.options["chdir"] or None)
-    except _command.CommandError as error:
-        if "did not end" in error.reason:
-            raise Trouble("timeout") from error
-        raise Trouble("unavailable", error.reason) from error
-    except OSError as error:
-        raise Trouble("unavailable", str(error)) from error
-    return {"rc": done.rc, "stdout": done.stdout, "stderr": done.stderr}
+def _probe_command(check: Check, here: Glance, timeout: float) -> Mapping[str, Any]:
+    argv, folder = list(check.options["argv"]), check.options["chdir"] or None
+
+    def on_the_host() -> dict[str, Any]:
+        try:
+            done = _command.run(argv, timeout=timeout, cwd=folder)
+        except _command.CommandError as error:
+            if "did not end" in error.reason:
+                raise Trouble("timeout") from error
+            raise Trouble("unavailable", error.reason) from error
+        except OSError as error:
+            raise Trouble("unavailable", str(error)) from error
+        return {"rc": done.rc, "stdout": done.stdout, "stderr": done.stderr}
+
+    if not check.options["inside"]:
+        return {"answers": _all_of([(check.name, on_the_host)], timeout)}
+    running = [item for item in here.containers(check.service) if item["state"] == "running"]
+    calls = [(item["name"], _inside_call(here.site.client(), item["id"], argv, folder)) for item in running]
+    return {"answers": _all_of(calls, timeout)}
+
+
+def _inside_call(client: Any, container: str, argv: list[str], folder: str | None) -> Callable[[], dict[str, Any]]:
+    docker = _libraries.docker()
+
+    def call() -> dict[str, Any]:
+        try:
+            begun = client.api.exec_create(container, argv, workdir=folder)
+            stdout, stderr = client.api.exec_start(begun["Id"], demux=True)
+            code = client.api.exec_inspect(begun["Id"])["ExitCode"]
+        except docker.errors.APIError as error:
+            raise Trouble("unavailable", error.explanation or str(error)) from error
+        except OSError as error:
+            raise Trouble("timeout", str(error)) from error
+        return {
+            "rc": code,
+            "stdout": (stdout or b"").decode("utf-8", "replace"),
+            "stderr": (stderr or b"").decode("utf-8", "replace"),
+        }
+
+    return call
 
 
 def _probe_prometheus(check: Check, _here: Glance, timeout: float) -> Mapping[str, Any]:
@@ -633,23 +701,39 @@ def watch(
     checks: Sequence[Check],
     rules: Policy,
     on_round: Callable[[_health.Progress], None] | None = None,
+    started: float | None = None,
 ) -> Outcome:
-    """Probe until enough good rounds have followed each other, or until the deadline; return the verdict."""
-    started = time.monotonic()
+    """Probe until enough good rounds have followed each other, or until the deadline; return the verdict.
+
+    The deadline counts from ``started`` (monotonic time), where the caller has begun before.
+    """
+    started = time.monotonic() if started is None else started
     deadline = started + rules.deadline
+    # Only a fault has to be explained; asking Compose for its files takes a moment, and nobody waits for it long.
+    files = threading.Thread(target=site.files, daemon=True)
     progress = _health.Progress()
     watcher = Watcher(site, checks)
     while checks:
         begun = time.monotonic()
-        progress = _health.advance(progress, watcher.round(deadline), time.monotonic())
+        results = watcher.round(deadline)
+        now = time.monotonic()
+        if now >= deadline and _health.tells_less(progress, results):
+            break
+        progress = _health.advance(progress, results, now)
         if on_round:
             on_round(progress)
-        now = time.monotonic()
         if _health.satisfied(progress, rules, now) or _health.hopeless(progress, rules):
             break
+        if not progress.streak and files.ident is None:
+            files.start()
         pause = max(0.0, begun + rules.interval - now)
-        if now + pause >= deadline:
+        # A round that cannot end in time would only blur what the last one saw.
+        if now + pause + min(now - begun, 1.0) >= deadline:
             break
         time.sleep(pause)
     now = time.monotonic()
-    return _health.conclude(progress, rules, now - started, now)
+    needs: dict[str, dict[str, str]] = {}
+    if files.ident is not None and not progress.streak:
+        files.join(GRACE / 2)
+        needs = {} if files.is_alive() else {name: entry["depends_on"] for name, entry in site.files().items()}
+    return _health.conclude(progress, rules, now - started, now, needs)

@@ -14,9 +14,16 @@ OUTCOMES = ("success", "nothing to do", "failed", "interrupted")
 
 def duration(seconds: float) -> str:
     """Return seconds as people say them: 4.2 s, 3 min 05 s."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def _row(*cells: Any) -> str:
+    """Return one line of a table; what would end a cell or the line is told otherwise."""
+    told = ("<br>".join(str(cell).splitlines()).replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(told)} |"
 
 
 def against_window(seconds: float, window: float) -> str:
@@ -68,21 +75,28 @@ def build(
 
 def markdown(report: Mapping[str, Any]) -> str:
     """Return the report for people."""
+    kind = str(report["type"]).capitalize()
+    title = kind if kind == "Backup" else f"{kind} rollback"
     lines = [
-        f"# {str(report['type']).capitalize()} rollback of {report['application']}: {report['outcome']}",
+        f"# {title} of {report['application']}: {report['outcome']}",
         "",
         "| | |",
         "| --- | --- |",
-        f"| Run | {report['run']} |",
-        f"| Started by | {report['owner'] or 'unknown'} |",
-        f"| Reason | {report['reason'] or 'none given'} |",
-        f"| Started | {report['started']} |",
-        f"| Duration | {against_window(report['seconds'], report['window'])} |",
+        _row("Run", report["run"]),
+        _row("Started by", report["owner"] or "unknown"),
+        _row("Reason", report["reason"] or "none given"),
+        _row("Started", report["started"]),
+        _row("Duration", against_window(report["seconds"], report["window"])),
     ]
-    lines += [f"| {row['label']} | {row['value']} |" for row in report.get("rows", ())]
+    plan = report.get("plan") or {}
+    if plan:
+        lines += [
+            _row("From", f"{plan['running_label']} ({plan['running']})"),
+            _row("To", f"{plan['label']} ({plan['kind']} {plan['target']})"),
+        ]
+    lines += [_row(row["label"], row["value"]) for row in report.get("rows", ())]
     if report.get("message"):
         lines += ["", "## What went wrong", "", "```text", str(report["message"]), "```"]
-    plan = report.get("plan") or {}
     if plan.get("steps"):
         lines += ["", "## Plan", ""] + [f"{number}. {step}" for number, step in enumerate(plan["steps"], start=1)]
     if plan.get("warnings"):
@@ -90,7 +104,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += ["", "## Timeline", "", "| after | step | | |", "| --- | --- | --- | --- |"]
     for step in report["steps"]:
         took = f"{step['seconds']} s" if "seconds" in step else ""
-        lines.append(f"| {step['after_s']} s | {step['step']} | {step['status']} | {step.get('message') or took} |")
+        lines.append(_row(f"{step['after_s']} s", step["step"], step["status"], step.get("message") or took))
     verification = report.get("verification") or {}
     if verification:
         lines += ["", f"## Verification: {verification.get('verdict', 'inconclusive')}", ""]
@@ -98,5 +112,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         probes = verification.get("probes", ())
         if probes:
             lines += ["", "| check | verdict | took | |", "| --- | --- | --- | --- |"]
-            lines += ["| {name} | {verdict} | {seconds} s | {message} |".format(**probe) for probe in probes]
+            lines += [
+                _row(probe["name"], probe["verdict"], f"{probe['seconds']} s", probe["message"]) for probe in probes
+            ]
     return "\n".join(lines) + "\n"

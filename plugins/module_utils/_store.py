@@ -28,6 +28,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
 LEASE = 60.0
 TEMPORARY = ".incomplete-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+_POINT = re.compile(r"\d{8}T\d{6}\.\d{3}Z\Z")
 
 
 class StoreError(Exception):
@@ -125,10 +126,13 @@ def write_file(path: str, content: str) -> None:
 
 
 def append_line(path: str, entry: Mapping[str, Any]) -> None:
-    """Append one JSON line, in one write, and make it last."""
+    """Append one JSON line, in one write, and make it last; a line that a crash cut short stays a line of its own."""
     line = json.dumps(entry, ensure_ascii=False, default=str) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = "\n" + line
         os.write(descriptor, line.encode())
         os.fsync(descriptor)
     finally:
@@ -183,6 +187,8 @@ class Store:
 
     def prepare(self) -> None:
         """Make the folders, for root alone."""
+        # makedirs gives its mode to the last folder only; a state folder that is there already is the operator's.
+        os.makedirs(os.path.dirname(self.root), mode=0o700, exist_ok=True)
         for path in (self.root, self.points_dir, self.runs_dir, self.images_dir):
             os.makedirs(path, mode=0o700, exist_ok=True)
             os.chmod(path, 0o700)
@@ -308,12 +314,16 @@ class Store:
         return StoredPoint(point_id, path, manifest, events)
 
     def points(self) -> list[StoredPoint]:
-        """Return every restore point, oldest first."""
+        """Return every restore point, oldest first; what is none (a stray file, ``lost+found``) is left out."""
         try:
             names = sorted(os.listdir(self.points_dir))
         except FileNotFoundError:
             return []
-        return [self.point(name) for name in names if not name.startswith(".")]
+        return [
+            self.point(name)
+            for name in names
+            if _POINT.match(name) and os.path.isdir(os.path.join(self.points_dir, name))
+        ]
 
     def begin_point(self) -> tuple[str, str]:
         """Return the id of a new restore point and the temporary folder in which it is to be written."""

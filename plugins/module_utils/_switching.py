@@ -53,6 +53,10 @@ class PrepareError(Exception):
     """The switch cannot be made; nothing was touched."""
 
 
+class LockLost(Exception):
+    """Another run took the application's lock over in the middle of a switch."""
+
+
 class SwitchError(Exception):
     """The switch failed. ``put_back`` tells whether what was there before is there again."""
 
@@ -331,6 +335,11 @@ class Switch:
 
     @contextlib.contextmanager
     def _step(self, name: str, **details: Any) -> Iterator[None]:
+        lock = self.store.lock()
+        if lock is None or lock.run != self.run:
+            raise LockLost(
+                f"the lock was taken over by {lock.owner} for run {lock.run}" if lock else "the lock is gone"
+            )
         self.store.journal(self.run, name, "started", **details)
         started = time.monotonic()
         try:
@@ -361,6 +370,12 @@ class Switch:
                 self._wait(project.name, expected, self.prepared.target.services)
             with self._step("compare"):
                 self._compare(project.name, expected)
+        except LockLost as error:
+            # Whoever holds the lock now decides what becomes of it: two hands on one application would tear it apart.
+            self.store.journal(self.run, "switch", "failed", message=str(error), put_back=False)
+            raise SwitchError(
+                str(error), False, "nothing was put back, because another run has the application now"
+            ) from error
         except Exception as error:
             reason = str(error)
             detail = self._put_back()

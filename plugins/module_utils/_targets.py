@@ -13,14 +13,19 @@ from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _command, _files, _git
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import Image, Project, image
-from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import GitRecord, Release, ServiceRelease
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
+    GitRecord,
+    Manifest,
+    Release,
+    ServiceRelease,
+)
 from ansible_collections.schedgen.rollback.plugins.module_utils._plan import (
     full_reference,
     parse_images,
     target_release,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._releases import Application, Running
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint
 
 
 class TargetError(Exception):
@@ -107,7 +112,7 @@ def _from_point(store: Store, application: Application, name: str, staging: str)
     point = store.point(name)
     if point.manifest is None:
         raise TargetError(f"restore point {name} cannot be used: {point.problem}")
-    wrong = store.verify(point) if not point.manifest.database else _verify_files(store, name)
+    wrong = _damaged_files(store, point, point.manifest)
     if wrong:
         raise TargetError(f"restore point {name} is damaged: {'; '.join(wrong)}")
     release = point.manifest.release
@@ -132,12 +137,10 @@ def _from_point(store: Store, application: Application, name: str, staging: str)
     )
 
 
-def _verify_files(store: Store, name: str) -> list[str]:
+def _damaged_files(store: Store, point: StoredPoint, manifest: Manifest) -> list[str]:
     """Verify only what an application rollback uses: reading a whole dump would take time that an outage has not."""
-    point = store.point(name)
-    assert point.manifest is not None
-    only = {path: entry for path, entry in point.manifest.checksums.items() if path.startswith("files/")}
-    return store.verify(replace(point, manifest=replace(point.manifest, checksums=only)))
+    only = {path: entry for path, entry in manifest.checksums.items() if path.startswith("files/")}
+    return store.verify(replace(point, manifest=replace(manifest, checksums=only)))
 
 
 def _named_image(client: Any, service: str, reference: str, *, pull: bool, timeout: float) -> Image:
@@ -223,13 +226,12 @@ def _from_git(
             f"none of the code services ({', '.join(application.code_services)}) is in the files of {name}"
         )
     release = replace(target_release(running.release, services), compose_files=declared)
-    warnings = [
+    warning = (
         f"no restore point describes {name}: images are those that its tags mean now,"
         " its health and migrations are not known"
-    ]
-    return Target(
-        "git", name, replace(release, git=GitRecord(commit, describe=name)), staged, rendered, warnings=tuple(warnings)
     )
+    release = replace(release, git=GitRecord(commit, describe=name))
+    return Target("git", name, release, staged, rendered, warnings=(warning,))
 
 
 def compose_reference(project: Project, rendered: Mapping[str, Any], service: str) -> str:

@@ -358,6 +358,20 @@ def merge_rows(rows: Mapping[str, str], new: Iterable[tuple[str, str]]) -> dict[
     return merged
 
 
+def _row(label: str, value: str, indent: str, wide: int) -> list[str]:
+    """Return the lines of one row; a path that fits on a line of its own is not cut, so that it can be copied."""
+    start = indent + label + " " * max(2, wide + 2 - columns(label))
+    room = WIDTH - len(indent) - wide - 2
+    longest = max((columns(word) for word in value.split()), default=0)
+    if room < longest <= WIDTH - len(indent) - 2:
+        return [start.rstrip(), *wrap(value, indent=indent + "  ")]
+    body = wrap(value, width=room) or ["-"]
+    gap = indent + " " * (wide + 2)
+    if columns(start) > len(gap):
+        return [start.rstrip(), *(gap + line for line in body)]
+    return [start + body[0], *(gap + line for line in body[1:])]
+
+
 def table(rows_by_host: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return the status table; hosts are named when there is more than one."""
     hosts = {host: rows for host, rows in rows_by_host.items() if rows}
@@ -372,13 +386,7 @@ def table(rows_by_host: Mapping[str, Mapping[str, str]]) -> list[str]:
             lines += wrap(host)
             indent = "  "
         for label, value in rows.items():
-            start = indent + label + " " * max(2, wide + 2 - columns(label))
-            body = wrap(value, width=WIDTH - len(indent) - wide - 2) or ["-"]
-            if columns(start) > len(indent) + wide + 2:
-                lines += [start.rstrip(), *(indent + " " * (wide + 2) + line for line in body)]
-            else:
-                lines.append(start + body[0])
-                lines += [indent + " " * (wide + 2) + line for line in body[1:]]
+            lines += _row(label, value, indent, wide)
     lines.append("-" * WIDTH)
     return lines
 
@@ -397,10 +405,11 @@ def outcome(ending: Ending) -> str:
         return _line("DONE", "check only, nothing was changed", "exit code 0")
     took = duration(ending.seconds)
     said = set(ending.outcomes)
-    if len(said) == 1:
-        return _line("DONE", next(iter(said)), "exit code 0")
     where = f" on {ending.hosts} hosts" if ending.hosts > 1 else ""
-    return _line("DONE", f"{clean(ending.playbook)} finished{where} in {took}", "exit code 0")
+    text = f"{clean(ending.playbook)} finished{where} in {took}"
+    if len(said) == 1:
+        text += f": {next(iter(said))}"
+    return _line("DONE", text, "exit code 0")
 
 
 def _why(ending: Ending, host: str) -> str:

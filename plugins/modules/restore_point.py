@@ -371,8 +371,6 @@ def record_database(
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
     """Return what is recorded of migrations and database (with a dump as asked), and notes."""
     tool, table = parameters["migration_tool"], parameters["migration_table"]
-    if not parameters["database"]:
-        return None, None, []
     try:
         login = login_of(client, parameters)
         if login is None:
@@ -491,7 +489,7 @@ def carry_out(parameters: Mapping[str, Any], *, pretend: bool) -> dict[str, Any]
                 save_images(client, store, point.manifest.release, always=False) if point.manifest else [point.problem]
             )
             count = len(set(os.listdir(store.images_dir)) - before) // 2
-            headline = f"{count} images saved to the image store"
+            headline = f"{count} {'image' if count == 1 else 'images'} saved to the image store"
             return {
                 "changed": bool(count),
                 "id": point.id,

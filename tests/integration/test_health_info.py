@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -182,6 +183,8 @@ def test_the_verdict_waits_for_the_minimum_healthy_time() -> None:
 
 
 def test_a_stopped_dependency_explains_what_needs_it(compose: Compose) -> None:
+    # Started like this, the container itself does not know what it needs.
+    compose("up", "--detach", "--no-deps", "--force-recreate", "web")
     compose("stop", "--timeout", "0", "store")
     try:
         until(lambda: any("fails its own" in text for text in messages(assess(deadline=1, successes=1))))
@@ -270,6 +273,19 @@ def test_an_engine_that_does_not_answer_is_no_data(monkeypatch: pytest.MonkeyPat
     assert "the Docker engine does not answer" in declared["reasons"][0]
 
 
+@pytest.mark.parametrize("derive", ["auto", "never"])
+def test_an_engine_that_hangs_does_not_hold_the_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, derive: str
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "engine.sock"))
+        listener.listen()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+        result = assess(containers={"services": ["a", "b"]}, derive=derive, deadline=2)
+    assert result["verdict"] == "inconclusive"
+    assert result["took"] < 3.5
+
+
 @pytest.mark.usefixtures("compose")
 def test_every_container_of_a_service_is_asked() -> None:
     checks = [
@@ -281,6 +297,16 @@ def test_every_container_of_a_service_is_asked() -> None:
     assert result["verdict"] == "healthy", result["reasons"]
     assert len(result["notes"]) == 1
     assert result["notes"][0].endswith("-worker-1:8080 refuses connections (2 of 2 containers)")
+
+
+@pytest.mark.usefixtures("compose")
+def test_a_command_inside_every_container() -> None:
+    good = {"type": "command", "service": "worker", "inside": True, "argv": ["cat", "/version"], "stdout": "good"}
+    assert assess(checks=[good])["verdict"] == "healthy"
+    bad = assess(checks=[{**good, "argv": ["/bin/sh", "-c", "echo no >&2; exit 4"], "name": "x"}], deadline=1)
+    assert bad["reasons"] == ["x ended with exit code 4 instead of 0: no (2 of 2 containers)"]
+    away = assess(checks=[{**good, "argv": ["/bin/nonexistent"]}], deadline=1)
+    assert away["verdict"] in ("unhealthy", "inconclusive")
 
 
 @pytest.mark.usefixtures("compose")
@@ -448,6 +474,46 @@ def test_twelve_probes_take_no_longer_than_the_slowest(web: str) -> None:
     result = assess(checks=checks, successes=1)
     assert (result["verdict"], result["attempts"]) == ("healthy", 1)
     assert result["took"] < max(probe["seconds"] for probe in result["probes"]) + 1
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A web server with a certificate of its own making that ends in five days: its address and the certificate."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = str(folder / "certificate.pem"), str(folder / "key.pem")
+    run(
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "5", "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate,
+    )  # fmt: skip
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}/ok", certificate
+    server.shutdown()
+    server.server_close()
+
+
+def test_certificates(tls: tuple[str, str]) -> None:
+    url, certificate = tls
+    known = {"type": "http", "url": url, "ca_file": certificate}
+    result = assess(
+        checks=[
+            {**known, "tls_days": 3, "name": "valid"},
+            {**known, "tls_days": 14, "name": "ends soon"},
+            {"type": "http", "url": url, "name": "unknown"},
+            {"type": "http", "url": url, "validate_certs": False, "name": "not asked"},
+        ],
+        deadline=2,
+        successes=1,
+    )
+    told = {probe["name"]: (probe["verdict"], probe["message"]) for probe in result["probes"]}
+    assert [told[name][0] for name in ("valid", "ends soon", "unknown", "not asked")] == [
+        "healthy", "unhealthy", "unhealthy", "healthy",
+    ]  # fmt: skip
+    assert "its certificate ends in 5.0 days, less than 14" in told["ends soon"][1]
+    assert "has no valid certificate (certificate verify failed: self-signed certificate" in told["unknown"][1]
 
 
 def test_prometheus(web: str) -> None:
@@ -629,6 +695,22 @@ def test_the_module_in_check_mode(web: str) -> None:
     assert code == 0
     assert '"verdict": "healthy"' in output
     assert PASSWORD not in output.split("SUCCESS =>", 1)[1]
+
+
+@pytest.mark.skipif(os.path.exists("/dev/log") or os.geteuid() != 0, reason="needs the host's log for itself")
+def test_no_secret_reaches_the_hosts_log(web: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind("/dev/log")
+        try:
+            check = {"type": "http", "url": f"{web}/ok", "headers": {"Cookie": PASSWORD}}
+            assert by_ansible({"checks": [check], "successes": 1})[0] == 0
+            log.settimeout(5)
+            written = log.recv(65536).decode()
+        finally:
+            os.unlink("/dev/log")
+    assert "Invoked with" in written
+    assert f"application={NAME}" in written
+    assert PASSWORD not in written
 
 
 def test_a_bad_check_is_refused_with_what_to_do() -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the unit tests and the syntax checks with each ansible-core that meta/runtime.yml says is supported.
+"""Run the unit tests, the syntax checks and a playbook with each ansible-core that meta/runtime.yml says is supported.
 
     core_versions.py [VERSION …]     for instance 2.17; all of them when none is named
 
@@ -50,6 +50,7 @@ def check(version: str) -> bool:
     commands = [
         [str(python), "-m", "pytest", "tests/unit", "-q", "-p", "no:cacheprovider"],
         [str(folder / "bin" / "ansible-playbook"), "--syntax-check", *shims],
+        [str(folder / "bin" / "ansible-playbook"), "prepare-hosts.yml", "--check", "-e", "prepare_hosts_engine=no"],
         [str(folder / "bin" / "ansible-doc"), "--type", "module", "--json", *modules],
     ]
     good = True
@@ -59,7 +60,7 @@ def check(version: str) -> bool:
         )
         # ansible-doc only warns where it understands nothing.
         failed = done.returncode != 0 or "has a documentation formatting error" in done.stderr
-        label = " ".join(Path(word).name for word in command[:3])
+        label = " ".join(Path(word).name for word in command[1 if command[0] == str(python) else 0 :][:3])
         print(f"{version}: {label}: {'FAILED' if failed else 'ok'}", flush=True)
         if failed:
             print(done.stdout[-4000:] + done.stderr[-4000:], flush=True)

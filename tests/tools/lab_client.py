@@ -198,3 +198,20 @@ def load(ledger: Path, rate: int = 20) -> Iterator[None]:
 def judged(ledger: Path) -> dict[str, Any]:
     """Return what the client's ledger says, with the acknowledged writes that the live database lacks."""
     return cast("dict[str, Any]", json.loads(lab("ledger", str(ledger), "--check-database").stdout))
+
+
+def module(name: str, *options: str, **arguments: Any) -> dict[str, Any]:
+    """Run one module of the collection on the lab's host and return its result."""
+    common = {"application": "schedgen", "state_dir": str(HOME / "state")}
+    command = ["ansible", "schedgen-demo", "-i", str(INVENTORY), *options, "-m", f"schedgen.rollback.{name}"]
+    done = subprocess.run(
+        [*command, "-a", json.dumps({**common, **arguments})],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**environment(), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"},
+        cwd=ROOT,
+    )
+    document = json.loads(done.stdout[done.stdout.index("{") :])
+    return cast("dict[str, Any]", document["plays"][0]["tasks"][0]["hosts"]["schedgen-demo"])

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a molecule scenario's cases wrote down (molecule/shared/case.yml), for its tests."""
+"""What a molecule scenario's cases wrote down (molecule/shared/tasks/case.yml), for its tests."""
 
 from __future__ import annotations
 

@@ -21,8 +21,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +55,18 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed{skipped}"
 
 
+# Commands that run now. Each is in a process group of its own, which an interrupt from the keyboard does not reach.
+_LIVING: set[int] = set()
+
+
+def end_all(number: int, _frame: FrameType | None) -> None:
+    """End what runs, and then this; the reference application is still taken down."""
+    for group in list(_LIVING):
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGTERM)
+    sys.exit(128 + number)
+
+
 def say(text: str) -> None:
     """Print at once: the output of commands follows."""
     print(text, flush=True)
@@ -69,21 +83,22 @@ def run(argv: list[str], limit: float, *, capture: bool = False) -> tuple[int, s
         text=True,
         start_new_session=True,
     )
+    _LIVING.add(process.pid)
     try:
         output, _nothing = process.communicate(timeout=limit)
-    except BaseException as problem:
+    except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGTERM)
         try:
             output, _nothing = process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, _nothing = process.communicate()
-        if not isinstance(problem, subprocess.TimeoutExpired):
-            raise
         message = f"stopped: it took longer than {limit:.0f} s"
         if not capture:
             say(message)
         return 124, f"{output or ''}\n{message}"
+    finally:
+        _LIVING.discard(process.pid)
     return process.returncode, output or ""
 
 
@@ -215,4 +230,6 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, end_all)
+    signal.signal(signal.SIGINT, end_all)
     sys.exit(main(sys.argv[1:]))

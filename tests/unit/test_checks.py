@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.schedgen.rollback.plugins.module_utils import _checks
 
 ID = "sha256:" + "ab" * 32
@@ -132,6 +134,8 @@ def test_common_options() -> None:
          "health check 1: id must be an image id (sha256: and 64 hexadecimal digits), not 'v1'"),
         ([{"type": "command", "argv": "rm -rf /"}],
          "health check 1: argv must be a list of words, the program first (there is no shell)"),
+        ([{"type": "command", "argv": ["x"], "inside": True}],
+         "health check 1: service is missing: whose containers is it to be run inside?"),
         ([{"type": "log", "service": "a", "since": "yesterday"}],
          ("health check 1: since must be seconds before now, a time such as 2026-11-22T13:15:00Z, or start, "
          "not 'yesterday'")),
@@ -235,6 +239,22 @@ def test_derived_checks(containers: Any, database: Any, expected: Any) -> None:
     _checks.parse_checks(derived)
 
 
+def test_derived_checks_know_what_only_the_files_say() -> None:
+    files: dict[str, dict[str, Any]] = {
+        "backend": {"depends_on": {"postgres": "service_healthy", "seed": "service_completed_successfully"}},
+        "seed": {"depends_on": {}, "replicas": 1},
+        "mailer": {"depends_on": {}, "replicas": 1},
+        "spare": {"depends_on": {}, "replicas": 0},
+    }
+    containers = [container("backend"), container("postgres"), container("seed")]
+    assert _checks.derive_checks(containers, None, files) == [
+        {"type": "container", "service": "backend", "depends_on": ["postgres", "seed"]},
+        {"type": "container", "service": "mailer", "depends_on": [], "critical": False},
+        {"type": "container", "service": "postgres", "depends_on": []},
+        {"type": "container", "service": "seed", "depends_on": [], "completed": True},
+    ]
+
+
 def test_required_checks_come_first_and_learn_dependencies() -> None:
     required = _checks.required_checks(["backend"], {"backend": ID}, {"pdf-worker": 2}, 5.0)
     derived: list[dict[str, Any]] = [
@@ -271,9 +291,29 @@ def test_a_policy_from_texts() -> None:
     assert _checks.policy("60", "2", "0.5", "3", "yes") == _checks.Policy(60.0, 2, 0.5, 3.0, True)
 
 
+def test_checks_of_the_database_speak_about_its_service() -> None:
+    checks = _checks.parse_checks([
+        {"type": "sql"}, {"type": "migrations", "head": "x"}, {"type": "sql", "name": "n", "service": "backend"},
+        {"type": "tcp", "host": "a", "port": 1},
+    ])  # fmt: skip
+    assert [check.service for check in _checks.of_the_database(checks, "postgres")] == [
+        "postgres", "postgres", "backend", "",
+    ]  # fmt: skip
+
+
 def test_secrets_of_checks() -> None:
     checks = _checks.parse_checks([
         {"type": "http", "url": "http://ann:hunter22@a/?token=t0ken&page=2",
          "headers": {"Authorization": "Bearer abc.def", "Host": "shop.example"}},
     ])  # fmt: skip
     assert set(_checks.check_secrets(checks)) == {"hunter22", "t0ken", "Bearer abc.def", "abc.def"}
+
+
+def test_the_page_of_health_checks_knows_all_of_them() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "health_checks.md").read_text()
+    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert example
+    shown = _checks.parse_checks(yaml.safe_load(example.group(1))["rollback_health_checks"])
+    assert {check.type for check in shown} == set(_checks.TYPES)
+    options = {name for fields in (_checks.COMMON, *_checks.TYPES.values()) for name in fields} - {"type"}
+    assert [name for name in sorted(options) if f"`{name}`" not in page] == []

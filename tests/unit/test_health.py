@@ -62,6 +62,19 @@ def test_rounds(rounds: Any, streak: int, since: float | None, relapses: int) ->
 
 
 @pytest.mark.parametrize(
+    ("before", "last", "less"),
+    [
+        ((), [result(N, cut=True)], False),
+        ((H,), [result(N, cut=True)], False),
+        ((U,), [result(U)], False),
+        ((U,), [result(U), result(N, "b", cut=True)], True),
+    ],
+)
+def test_a_round_that_the_deadline_cut_off(before: Any, last: list[Result], less: bool) -> None:
+    assert _health.tells_less(after(*before), last) is less
+
+
+@pytest.mark.parametrize(
     ("rules", "rounds", "now", "enough"),
     [
         (Policy(successes=2), (H,), 0.0, False),
@@ -188,6 +201,14 @@ def about(service: str, verdict: str = U, kind: str = "container", needs: tuple[
 )  # fmt: skip
 def test_a_failing_dependency_explains_its_dependents(results: list[Result], sentences: list[str]) -> None:
     assert _health.explain(results) == sentences
+
+
+def test_dependencies_that_no_check_names() -> None:
+    results = [about("backend"), about("postgres")]
+    assert _health.explain(results, {"backend": ["postgres"]}) == [
+        "postgres is down",
+        "backend is unhealthy because postgres is down",
+    ]
 
 
 def test_the_screen_of_a_healthy_application() -> None:

@@ -60,6 +60,8 @@ def box(**more: Any) -> dict[str, Any]:
         ({"max_restarts": 2}, [box(restarts=2)], H, "backend: 1 of 1 running"),
         ({"max_restarts": 2}, [box(restarts=3)], U, "backend restarted 3 times, more than 2"),
         ({}, [box(restarts=1, uptime=9.9)], U, "backend restarted once and runs for 9.9 s only, less than 10 s"),
+        ({}, [box(restarts=4, uptime=0.5, health="starting", health_failed=True)], U,
+         "backend restarted 4 times and runs for 0.5 s only, less than 10 s"),
         ({}, [box(restarts=1, uptime=10.0)], H, "backend: 1 of 1 running"),
         ({"settle": 0}, [box(restarts=1, uptime=0.1)], H, "backend: 1 of 1 running"),
         ({"min_uptime": 30}, [box(uptime=29.0)], N, "backend runs for 29 s, not yet 30 s"),
@@ -243,7 +245,8 @@ def test_log(options: Any, lines: int, matches: list[str], verdict: str, message
     ],
 )
 def test_command(options: Any, facts: Any, verdict: str, message: str) -> None:
-    assert judged({"type": "command", "argv": ["x"], **options}, facts) == (verdict, message)
+    declared = {"type": "command", "argv": ["x"], **options}
+    assert judged(declared, {"answers": [{"target": "command x", **facts}]}) == (verdict, message)
 
 
 @pytest.mark.parametrize(

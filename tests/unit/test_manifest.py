@@ -260,7 +260,7 @@ def without(*path: str, **put: Any) -> str:
     ],
 )
 def test_what_is_wrong_is_told(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match="^the manifest|^the release|^'x'") as raised:
+    with pytest.raises(ValueError, match=r"^the manifest|^the release|^'x'") as raised:
         from_json(text)
     assert str(raised.value).startswith(message)
 
@@ -268,7 +268,7 @@ def test_what_is_wrong_is_told(text: str, message: str) -> None:
 def test_a_manifest_cut_anywhere_is_refused() -> None:
     text = to_json(MANIFEST).rstrip()
     for length in range(0, len(text), 37):
-        with pytest.raises(ValueError, match="^the manifest is no JSON"):
+        with pytest.raises(ValueError, match=r"^the manifest is no JSON"):
             from_json(text[:length])
 
 

@@ -416,16 +416,19 @@ def test_a_later_row_replaces_the_earlier_one_in_its_place() -> None:
         (
             {
                 "app1": {
-                    "Journal": "/var/lib/schedgen-rollback/schedgen/runs/20261122T131500.123Z-quick/journal.jsonl ok"
+                    "From": "v3",
+                    "Journal": "/var/lib/schedgen-rollback/schedgen/runs/20261122T131500.123Z/journal.jsonl",
                 }
             },
             [
                 RULE,
-                "Journal  /var/lib/schedgen-rollback/schedgen/runs/20261122T131500.123Z-quick/jou",
-                "         rnal.jsonl ok",
+                "From     v3",
+                "Journal",
+                "  /var/lib/schedgen-rollback/schedgen/runs/20261122T131500.123Z/journal.jsonl",
                 RULE,
             ],
         ),
+        ({"app1": {"Long": "x" * 90}}, [RULE, "Long  " + "x" * 74, "      " + "x" * 16, RULE]),
         ({"app1": {"Empty": ""}}, [RULE, "Empty  -", RULE]),
         (
             {"app1": {"A label that is longer than it should be": "value", "Short": "value"}},
@@ -461,7 +464,7 @@ LOST = timeline.Failure("app2", "Ping", "timed out", unreachable=True)
         ),
         (
             timeline.Ending("q.yml", 14.2, hosts=1, outcomes=("schedgen runs v2 again.",)),
-            "DONE: schedgen runs v2 again (exit code 0)",
+            "DONE: q.yml finished in 14 s: schedgen runs v2 again (exit code 0)",
         ),
         (
             timeline.Ending("q.yml", 14.2, hosts=2, outcomes=("v2", "v3")),

@@ -1,0 +1,91 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the stages of the tests add up to, and when the reference application is taken down again."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import stages
+from stages import Count
+
+LAB = """\
+import pathlib, sys
+log = pathlib.Path(__file__).with_name("log")
+with log.open("a") as file:
+    file.write(" ".join(sys.argv[1:]) + "\\n")
+sys.exit(int(pathlib.Path(__file__).with_name(sys.argv[1]).exists()))
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the lab's command line that notes its calls; a file named like a call makes that one fail."""
+    (tmp_path / "lab.py").write_text(LAB)
+    monkeypatch.setattr(stages, "LAB", tmp_path / "lab.py")
+    return tmp_path
+
+
+def staged(monkeypatch: pytest.MonkeyPatch, **counts: Count) -> None:
+    for name, count in counts.items():
+        monkeypatch.setitem(stages.STAGES, name, partial(Count, count.passed, count.failed, count.skipped))
+
+
+def test_everything_is_counted_and_one_failure_fails(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    staged(monkeypatch, lint=Count(8, 0, 0), units=Count(700, 1, 2))
+    assert stages.main(["lint", "units"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "708 passed, 1 failed, 2 skipped"
+    assert not (lab / "log").exists(), "these two need no lab"
+
+
+def test_nothing_run_is_not_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    staged(monkeypatch, lint=Count())
+    assert stages.main(["lint"]) == 1
+
+
+def test_a_lab_that_was_not_there_is_brought_up_once_and_removed(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged(monkeypatch, molecule=Count(3), integration=Count(4), faults=Count(5))
+    (lab / "status").touch()
+    assert stages.main(["molecule", "integration", "faults"]) == 0
+    assert (lab / "log").read_text().splitlines() == ["status", "up", "down --everything"]
+
+
+def test_a_lab_that_was_there_stays(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged(monkeypatch, integration=Count(4))
+    assert stages.main(["integration"]) == 0
+    assert (lab / "log").read_text().splitlines() == ["status", "up"]
+
+
+def test_a_lab_that_does_not_come_up_fails_the_stages_that_need_it(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    staged(monkeypatch, lint=Count(8), molecule=Count(3))
+    (lab / "status").touch()
+    (lab / "up").touch()
+    assert stages.main(["lint", "molecule"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "8 passed, 1 failed"
+    assert (lab / "log").read_text().splitlines() == ["status", "up", "down --everything"]
+
+
+def test_a_command_that_takes_too_long_is_ended_with_all_it_started() -> None:
+    code, output = stages.run(["sh", "-c", "sleep 600 & echo $!; wait"], 0.3, capture=True)
+    assert code == 124
+    child, _newline, told = output.partition("\n")
+    assert "took longer than" in told
+    deadline = time.monotonic() + 10
+    while _lives(child):
+        assert time.monotonic() < deadline, "the child outlived the limit"
+        time.sleep(0.01)
+
+
+def _lives(process: str) -> bool:
+    try:
+        return "State:\tZ" not in Path("/proc", process, "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
