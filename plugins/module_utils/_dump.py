@@ -10,12 +10,7 @@ import threading
 import time
 from typing import Any
 
-<<<<<<< HEAD
 from ansible_collections.schedgen.rollback.plugins.module_utils import _invariants, _libraries, _pgtools
-=======
-from ansible_collections.schedgen.rollback.plugins.module_utils import _command, _libraries
-from ansible_collections.schedgen.rollback.plugins.module_utils._compose import ContainerState
->>>>>>> main
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import applied_query
 from ansible_collections.schedgen.rollback.plugins.module_utils._pgtools import Script
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, connect
@@ -159,7 +154,6 @@ def dump(
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute(
                 "SELECT pg_export_snapshot(), current_setting('server_version_num')::int,"
-<<<<<<< HEAD
                 " pg_database_size(current_database()), (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
             )
             snapshot, version, size, superuser = cursor.fetchone()
@@ -178,12 +172,6 @@ def dump(
                 {"WORK": target},
             )
             worker = _DumpThread(store, login, script, version)
-=======
-                " pg_database_size(current_database())"
-            )
-            snapshot, version, size = cursor.fetchone()
-            worker = _DumpThread(store, target, login, login.container, snapshot, version, jobs, lock_timeout)
->>>>>>> main
             worker.start()
             try:
                 recorded = _read(cursor, login.dbname, tool, table, hashed=size <= hash_limit)
@@ -248,7 +236,6 @@ def _read(cursor: Any, database: str, tool: str, table: str, *, hashed: bool) ->
 class _DumpThread(threading.Thread):
     """Run the server's tools beside the reading of the invariants."""
 
-<<<<<<< HEAD
     def __init__(self, store: Store, login: Login, script: Script, version: int) -> None:
         super().__init__(daemon=True)
         self.error: Exception | None = None
@@ -257,45 +244,6 @@ class _DumpThread(threading.Thread):
     def run(self) -> None:
         """Run the dump; what goes wrong is kept in ``error`` for the thread that waits."""
         place = self._login.container.id[:12] if self._login.container else str(os.getpid())
-=======
-    def __init__(
-        self,
-        store: Store,
-        target: str,
-        login: Login,
-        container: ContainerState,
-        snapshot: str,
-        version: int,
-        jobs: int,
-        lock_timeout: float,
-    ) -> None:
-        super().__init__(daemon=True)
-        self.error: Exception | None = None
-        self._store, self._target, self._login, self._container = store, target, login, container
-        self._arguments = [
-            "--format=directory",
-            "--file=/rollback/dump",
-            f"--jobs={jobs}",
-            f"--compress={compression(version)}",
-            f"--snapshot={snapshot}",
-            f"--lock-wait-timeout={int(lock_timeout * 1000)}",
-            "--host=127.0.0.1",
-            f"--port={login.port}",
-            f"--username={login.user}",
-            "--no-password",
-            login.dbname,
-        ]
-
-    def run(self) -> None:
-        """Run the dump; what goes wrong is kept in ``error`` for the thread that waits."""
-        container = self._container
-        # By file: an argument or a variable of the container would show the password to anybody who may look.
-        secret = os.path.join(self._store.root, f"{TEMPORARY}pgpass-{os.getpid()}")
-        descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(_pgpass(self._login))
-        name = f"schedgen-rollback-dump-{container.id[:12]}"
->>>>>>> main
         try:
             _pgtools.run(
                 self._store,
