@@ -124,8 +124,8 @@ def prepare(
     """Restore a restore point's database beside the live one, compare it, and fence it.
 
     ``kind`` is side or ready; ``swap`` tells whether the preflight looks at what would hinder a swap, too. A copy of
-    it that is there already is used, but not for ``fresh``. On failure the copy is dropped at once. Raises :class:`RestoreError`,
-    ``ToolError`` and ``DatabaseError``.
+    it that is there already is used, but not for ``fresh``. On failure the copy is dropped at once. Raises
+    :class:`RestoreError`, ``ToolError`` and ``DatabaseError``.
     """
     stands = database.standing()
     there = stands.ready_for(point_id)

@@ -70,8 +70,8 @@ options:
     default: 2
   drill:
     description:
-      - With O(state=prepared), whether no swap is to follow. What would hinder one does not matter then, and the dump is
-        restored even where a copy is kept ready.
+      - With O(state=prepared), whether no swap is to follow. What would hinder one does not matter then, and the dump
+        is restored even where a copy is kept ready.
     type: bool
     default: false
   again:

@@ -487,6 +487,58 @@ def test_a_swap_that_cannot_rename_opens_the_live_database_again(lab: Lab, monke
     assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
 
 
+# --- playbooks
+
+
+def playbook(lab: Lab, name: str, *options: str, **variables: Any) -> str:
+    """Run a playbook of this repository on this host and return what it showed."""
+    told = {
+        "rollback_application": "shop",
+        "rollback_state_dir": lab.state,
+        "rollback_project_name": lab.server.project,
+        "rollback_database": pg_lab.DATABASE,
+        "rollback_database_user": pg_lab.OWNER,
+        "rollback_migration_tool": "none",
+        "rollback_code_services": ["postgres"],
+        "rollback_health_deadline": 20,
+        "ansible_python_interpreter": sys.executable,
+        **variables,
+    }
+    command = [Path(sys.executable).with_name("ansible-playbook"), ROOT / name, "-i", "localhost,", "-c", "local"]
+    done = subprocess.run(
+        [*command, *options, "-e", json.dumps(told)],
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    return shown
+
+
+def test_the_playbooks_drill_and_undo(lab: Lab) -> None:
+    older = lab.point()
+    newer = lab.ready("restored")[0]
+    before = fingerprint(lab)
+    shown = playbook(lab, "restore-drill.yml")
+    assert f"Database of {newer}: restored beside the live one and compared" in shown
+    assert fingerprint(lab) == before
+    assert [event["event"] for event in lab.store.point(newer).events] == ["proven", "ready", "proven"]
+    playbook(lab, "restore-drill.yml", rollback_to=older)
+    assert [event["event"] for event in lab.store.point(older).events] == ["proven"]
+    lab.server.sql("INSERT INTO ledger (token) VALUES ('w-late')")
+    swapped = lab.restore("swapped", id=newer)
+    assert lab.tokens() == set()
+    shown = playbook(lab, "undo-rollback.yml", "--check")
+    assert f"would swap {swapped['set_aside']} back in" in shown
+    shown = playbook(lab, "undo-rollback.yml")
+    assert "is again the database that was set aside at" in shown
+    assert lab.tokens() == {"w-late"}
+    assert pg_lab.PASSWORD not in shown
+
+
 # --- ready copies
 
 
