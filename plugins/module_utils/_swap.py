@@ -77,7 +77,7 @@ def swap(database: Database, incoming: Beside, *, note: str = "", pooler: Pooler
     stamp = identifier(now())
     aside = plan.beside_name(database.name, "set aside", stamp)
     point = mark.point
-    with database.cursor(deadline=RECOVERY) as cursor, _paused(pooler):
+    with database.cursor(deadline=RECOVERY) as cursor:
         server = look_at_server(database, cursor)
         blocked = plan.swap_blockers(server)
         if blocked:
@@ -104,9 +104,10 @@ def swap(database: Database, incoming: Beside, *, note: str = "", pooler: Pooler
             database.name, aside, incoming.name, aside_mark=aside_mark, comment=comment, live_there=live_there
         )
         names = [database.name, incoming.name] if live_there else [incoming.name]
-        started = time.monotonic()
-        ended, attempts = _fenced(database, cursor, names, statements, live_there=live_there)
-        outage = time.monotonic() - started
+        with _paused(pooler):
+            started = time.monotonic()
+            ended, attempts = _fenced(database, cursor, names, statements, live_there=live_there)
+            outage = time.monotonic() - started
     return Swapped(aside if live_there else "", point, round(outage, 3), ended, True, attempts)
 
 
