@@ -85,7 +85,9 @@ def database_of(store: _store.Store, client: Any, parameters: Mapping[str, Any])
     user = parameters.get("admin_user") or ""
     path = parameters.get("admin_password_file") or ""
     if not user and login.container is not None and not parameters["database_password_file"]:
-        user = login.container.environment.get("POSTGRES_USER") or login.user
+        environment = login.container.environment
+        made_with_password = environment.get("POSTGRES_PASSWORD") or environment.get("POSTGRES_PASSWORD_FILE")
+        user = environment.get("POSTGRES_USER") or ("postgres" if made_with_password else login.user)
     admin = login
     if user or path:
         admin = _postgres.find_login(

@@ -102,6 +102,6 @@ def after_backup(
         name, notes = keep(database, point_id, recorded, policy)
         return name, [*notes, *give_up_old(database, policy)]
     except DatabaseError as error:
-        if policy.asked != "auto":
+        if policy.asked in ("restored", "template"):
             raise
-        return "", [f"the database is not kept ready: {error}"]
+        return "", [f"ready copies could not be looked at: {error}"]

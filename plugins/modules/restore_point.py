@@ -330,7 +330,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
 
 def keep_ready(client: Any, store: Store, manifest: Manifest, parameters: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Keep a new restore point's database ready as configured; return the copy's name and notes."""
-    if not manifest.database or parameters["database_ready"] == "none":
+    if not manifest.database:
         return "", []
     policy = _ready.Policy(
         asked=parameters["database_ready"],

@@ -567,7 +567,8 @@ def playbook(lab: Lab, name: str, *options: str, **variables: Any) -> str:
         "ansible_python_interpreter": sys.executable,
         **variables,
     }
-    command = [Path(sys.executable).with_name("ansible-playbook"), ROOT / name, "-i", "localhost,", "-c", "local"]
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    command = [program, str(ROOT / name), "-i", "localhost,", "-c", "local"]
     done = subprocess.run(
         [*command, *options, "-e", json.dumps(told)],
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
@@ -600,6 +601,22 @@ def test_the_playbooks_drill_and_undo(lab: Lab) -> None:
     assert "is again the database that was set aside at" in shown
     assert lab.tokens() == {"w-late"}
     assert pg_lab.PASSWORD not in shown
+
+
+def test_a_backup_keeps_its_database_ready_and_tells(lab: Lab, tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    source.mkdir()
+    (source / "compose.yaml").write_text(f"services:\n  postgres:\n    image: {pg_lab.IMAGE}\n")
+    shown = playbook(lab, "pre-deploy-backup.yml", rollback_project_src=str(source))
+    [point] = lab.store.points()
+    assert [event["event"] for event in point.events] == ["proven", "ready"]
+    [entry] = lab.info()["databases"]
+    assert (entry["kind"], entry["point"]) == ("ready", point.id)
+    assert entry["name"] in shown
+    lab.server.sql("DELETE FROM sales.orders; DELETE FROM ledger")
+    shown = playbook(lab, "pre-deploy-backup.yml", rollback_project_src=str(source), rollback_database_ready="none")
+    assert "the database has 3002 rows; it had 9052 at the restore point before" in shown
+    assert entry["name"] in lab.server.databases()
 
 
 # --- ready copies
