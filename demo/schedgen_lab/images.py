@@ -233,7 +233,14 @@ def restore(version: Version) -> None:
         elif image and not right:
             docker("rmi", "--force", item.reference)
     # The worker's image is in no registry: what is doubtful is built anew, from the build cache.
-    doubtful = [f"{WORKER}:{version.images}"] if f"{WORKER}:{version.images}" in tagged else []
+    workers = {reference: image for reference, (image, _digest) in tagged.items() if reference.startswith(f"{WORKER}:")}
+    meant = list(workers.values())
+    # Each version's worker differs: where two names mean one image, a name was moved.
+    doubtful = [
+        reference
+        for reference, image in workers.items()
+        if reference == f"{WORKER}:{version.images}" or meant.count(image) > 1
+    ]
     ours = [reference for reference in tagged if reference.startswith("schedgen-rollback")]
     if doubtful + ours:
         docker("rmi", "--force", *doubtful, *ours)

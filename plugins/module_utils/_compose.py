@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,6 +167,17 @@ def image(client: Any, reference: str) -> Image | None:
         size=int(attributes.get("Size") or 0),
         created=attributes.get("Created") or "",
     )
+
+
+def dependencies(rendered: Mapping[str, Any], services: Iterable[str]) -> set[str]:
+    """Return every service of a rendered project that ``services`` depend on, directly or through others."""
+    found: set[str] = set()
+    waiting = list(services)
+    while waiting:
+        needed = set((rendered["services"].get(waiting.pop()) or {}).get("depends_on") or {}) - found
+        found |= needed
+        waiting += needed
+    return found
 
 
 @dataclass(frozen=True)

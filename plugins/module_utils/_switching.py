@@ -31,6 +31,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._compose import 
     ContainerState,
     Project,
     containers,
+    dependencies,
     image,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
@@ -395,10 +396,30 @@ class Switch:
 
     def _up(self, project: Project, services: Sequence[str], options: Sequence[str] = ()) -> None:
         if services:
+            alone = [] if self._dependencies_stay(project, services) else ["--no-deps"]
             project.check(
-                ["up", "--detach", "--no-build", "--pull", "never", "--no-deps", *options, *services],
+                ["up", "--detach", "--no-build", "--pull", "never", *alone, *options, *services],
                 timeout=self.deadline + 60,
             )
+
+    def _dependencies_stay(self, project: Project, services: Sequence[str]) -> bool:
+        """Tell whether Compose would leave the other services that these depend on as they are.
+
+        ``--no-deps`` would see to that as well, but it gives containers another configuration hash than a plain
+        ``docker compose up`` does, which would then replace them once more.
+        """
+        others = sorted(dependencies(project.config(), services) - set(services))
+        hashes = project.hashes()
+        states = containers(self.client, project.name, services=others)
+        return all(
+            any(state.service == name for state in states)
+            and all(
+                state.running and state.health in ("", "healthy") and state.config_hash == hashes.get(name)
+                for state in states
+                if state.service == name
+            )
+            for name in others
+        )
 
     def _replace(self, project: Project, plan: _plan.Plan, expected: Mapping[str, str]) -> None:
         scale = dict(plan.scale)

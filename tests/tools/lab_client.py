@@ -155,8 +155,13 @@ def fingerprint() -> dict[str, Any]:
     }
     head = subprocess.run(["git", "-C", PROJECT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return {
-        "containers": sorted((entry["Id"], entry["State"]["StartedAt"]) for entry in containers()),
-        "images": sorted(docker("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()),
+        "containers": sorted(entry["Id"] for entry in containers()),
+        "started": sorted(entry["State"]["StartedAt"] for entry in containers()),
+        "images": sorted(
+            line
+            for line in docker("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
+            if "schedgen" in line
+        ),
         "files": files,
         "head": head.stdout,
     }
