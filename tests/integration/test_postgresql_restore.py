@@ -343,6 +343,34 @@ def test_an_undo_is_done_once_in_a_run(lab: Lab) -> None:
     assert steps.count("database swap") == 2
 
 
+def test_a_role_that_is_no_superuser_needs_three_rights_and_no_more(lab: Lab, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("plain")
+    names = {"database": "plain_data", "database_user": "plain", "database_password_file": str(secret)}
+    plain_lab = Lab(lab.server, lab.state, names)
+    lab.server.sql("DROP ROLE IF EXISTS plain", "postgres")
+    lab.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
+    lab.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
+    owner = lab.server.connect("plain_data", "plain", "plain")
+    try:
+        owner.cursor().execute("CREATE TABLE things (id serial PRIMARY KEY); INSERT INTO things DEFAULT VALUES")
+        point = plain_lab.point()
+        with pytest.raises(RestoreError) as refused:
+            plain_lab.restore("prepared", id=point)
+        assert "may not create databases" in str(refused.value)
+        assert "may not end the sessions of others" in str(refused.value)
+        lab.server.sql("ALTER ROLE plain CREATEDB; GRANT pg_signal_backend TO plain", "postgres")
+        done = plain_lab.restore("swapped", id=point)
+        assert "free space on the server could not be measured" in " ".join(done["notes"])
+        assert plain_lab.restore("undone")["changed"]
+        assert lab.server.sql("SELECT count(*) FROM things", "plain_data") == [(1,)]
+    finally:
+        owner.close()
+        for name in lab.server.databases() - {"postgres", "shop"}:
+            lab.server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+        lab.server.sql("DROP ROLE plain", "postgres")
+
+
 def test_what_changed_since_is_estimated_from_the_counters(lab: Lab) -> None:
     point = lab.point()
     lab.server.sql("UPDATE customers SET name = name || '!' WHERE id <= 10; DELETE FROM sales.orders WHERE id <= 3")
