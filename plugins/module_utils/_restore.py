@@ -322,7 +322,7 @@ class _Analysis:
         self.error: DatabaseError | None = None
         self._login = login
         self._tables: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _number in range(workers)]
 
     def start(self) -> None:
         """Begin; what goes wrong is kept in ``error``."""
