@@ -137,6 +137,21 @@ options:
     default: []
 """
 
+    ADMIN = r"""
+options:
+  admin_user:
+    description:
+      - The role that makes and renames databases. It is a superuser, or it owns the database, has C(CREATEDB) and is a
+        member of C(pg_signal_backend).
+      - The superuser that the server's container was made with when it is not given, outside Docker O(database_user).
+    type: str
+    default: ''
+  admin_password_file:
+    description:
+      - File on the host that holds the password of O(admin_user). When not given, that of O(database_user) is used.
+    type: path
+"""
+
     RUN = r"""
 options:
   run:

@@ -46,4 +46,9 @@ MIGRATION: dict[str, Any] = {
     "migration_list_command": {"type": "list", "elements": "str", "default": []},
 }
 
+ADMIN: dict[str, Any] = {
+    "admin_user": {"type": "str", "default": ""},
+    "admin_password_file": {"type": "path", "no_log": False},
+}
+
 RUN: dict[str, Any] = {"run": {"type": "str", "default": ""}}

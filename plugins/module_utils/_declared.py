@@ -11,11 +11,13 @@ from typing import Any
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _command,
     _compose,
+    _databases,
     _dump,
     _files,
     _git,
     _images,
     _libraries,
+    _pgtools,
     _postgres,
     _releases,
     _store,
@@ -28,7 +30,9 @@ EXPECTED = (
     _command.CommandError,
     _compose.EngineError,
     _compose.ProjectError,
+    _databases.RestoreError,
     _dump.DumpError,
+    _pgtools.ToolError,
     _files.FilesError,
     _git.GitError,
     _images.ImageError,
@@ -48,6 +52,8 @@ def next_step(error: Exception, otherwise: str) -> str:
     """Return what a person does about an error: something particular where it is known, else ``otherwise``."""
     if isinstance(error, _store.LockHeld):
         return "Wait for that run to end. If you know that it is dead, pass -e rollback_lock_takeover=yes."
+    if isinstance(error, _databases.RestoreError) and error.next_step:
+        return error.next_step
     if isinstance(error, _libraries.MissingLibrary):
         return f"Run {error.next_step}, then this again."
     return otherwise
@@ -65,6 +71,41 @@ def application_of(parameters: Mapping[str, Any]) -> _releases.Application:
         profiles=tuple(parameters["profiles"]),
         config_paths=tuple(parameters["config_paths"]),
     )
+
+
+def database_of(store: _store.Store, client: Any, parameters: Mapping[str, Any]) -> _databases.Database:
+    """Return the declared database with the login that may make and rename databases.
+
+    That is the server's own superuser where its container names one, else the database's user. Raises
+    ``RestoreError`` when no database is declared, ``DatabaseError`` when its server does not run.
+    """
+    login = login_of(client, parameters)
+    if login is None:
+        raise _databases.RestoreError("the application has no database")
+    user = parameters.get("admin_user") or ""
+    path = parameters.get("admin_password_file") or ""
+    if not user and login.container is not None and not parameters["database_password_file"]:
+        environment = login.container.environment
+        made_with_password = environment.get("POSTGRES_PASSWORD") or environment.get("POSTGRES_PASSWORD_FILE")
+        user = environment.get("POSTGRES_USER") or ("postgres" if made_with_password else login.user)
+    admin = login
+    if user or path:
+        admin = _postgres.find_login(
+            client,
+            parameters["project_name"] or parameters["application"],
+            parameters["database_service"],
+            login.dbname,
+            user or login.user,
+            path or parameters["database_password_file"] or "",
+            parameters["database_host"],
+            parameters["database_port"],
+        )
+    return _databases.Database(store, login, admin, client, parameters.get("run") or "")
+
+
+def client_of(parameters: Mapping[str, Any]) -> Any:
+    """Return a Docker client; None for a database outside Docker."""
+    return None if parameters["database_host"] else _compose.connect()
 
 
 def login_of(client: Any, parameters: Mapping[str, Any]) -> _postgres.Login | None:

@@ -5,24 +5,48 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _command, _libraries
-from ansible_collections.schedgen.rollback.plugins.module_utils._compose import ContainerState
+from ansible_collections.schedgen.rollback.plugins.module_utils import _invariants, _libraries, _pgtools
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import applied_query
+from ansible_collections.schedgen.rollback.plugins.module_utils._pgtools import Script
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, connect
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
+from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import Properties, properties_to_dict
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
-LABEL = "schedgen.rollback.application"
+HASH_LIMIT = 512 << 20
 
-_TABLES = """
-SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
-ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
+# The schema's text and the globals are small: they are written while the tables are.
+_SCRIPT = """
+umask 077
+pg_dump --format=directory --file="$WORK/dump" --jobs="$1" --compress="$2" --snapshot="$3" --lock-wait-timeout="$4" \
+  --no-password "$5" &
+dump=$!
+pg_dump --schema-only --file="$WORK/schema.sql" --snapshot="$3" --lock-wait-timeout="$4" --no-password "$5" \
+  || { wait; exit 1; }
+pg_dumpall --globals-only --file="$WORK/globals.sql" --lock-wait-timeout="$4" --no-password --database="$5" $6 \
+  || { wait; exit 1; }
+wait "$dump"
+"""
+
+_PROPERTIES = """
+SELECT pg_get_userbyid(d.datdba)::text, pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text,
+  coalesce(to_jsonb(d)->>'datlocprovider', 'c'), coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale', ''),
+  coalesce(to_jsonb(d)->>'daticurules', ''), t.spcname::text, d.datconnlimit, shobj_description(d.oid, 'pg_database')
+FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = %s
+"""
+_GRANTS = """
+SELECT CASE a.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(a.grantee)::text END, a.privilege_type, a.is_grantable
+FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE d.datname = %s ORDER BY 1, 2
+"""
+_SETTINGS = """
+SELECT CASE s.setrole WHEN 0 THEN '' ELSE pg_get_userbyid(s.setrole)::text END,
+  split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
+FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
+WHERE d.datname = %s ORDER BY 1, 2
 """
 
 
@@ -30,20 +54,74 @@ class DumpError(Exception):
     """The database cannot be dumped completely."""
 
 
-def remove_helpers(client: Any, application: str) -> list[str]:
-    """Remove one-off containers that a killed run left; return their names."""
-    docker = _libraries.docker()
-    removed = []
-    for entry in client.api.containers(all=True, filters={"label": f"{LABEL}={application}"}):
-        with contextlib.suppress(docker.errors.APIError):
-            client.api.remove_container(entry["Id"], force=True)
-            removed.append(entry["Names"][0].lstrip("/"))
-    return removed
+def compression(version: int) -> str:
+    """Return pg_dump's compression argument for a server version (zstd exists from 16 on)."""
+    return "zstd:1" if version >= 160000 else "1"
 
 
-def _pgpass(login: Login) -> str:
-    escaped = (login.password or "").replace("\\", "\\\\").replace(":", "\\:")
-    return f"*:*:*:*:{escaped}\n"
+def read_properties(cursor: Any, database: str) -> Properties | None:
+    """Return what belongs to ``database`` and is in no dump of it; None when there is no such database."""
+    cursor.execute(_PROPERTIES, (database,))
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    cursor.execute(_GRANTS, (database,))
+    grants = tuple((role, privilege, bool(grantable)) for role, privilege, grantable in cursor.fetchall())
+    cursor.execute(_SETTINGS, (database,))
+    settings = tuple((role, name, value) for role, name, value in cursor.fetchall())
+    owner, encoding, collate, ctype, provider, locale, icu_rules, tablespace, limit, comment = row
+    return Properties(
+        owner, encoding, collate, ctype, provider, locale, icu_rules, tablespace, limit, comment, grants, settings
+    )
+
+
+def read_invariants(cursor: Any, *, hashed: bool) -> dict[str, Any]:
+    """Read what has to be the same in a restored copy of the database that ``cursor`` is connected to.
+
+    In the cursor's own snapshot, but for sequences, which know none.
+    """
+    for setting in _invariants.SETTINGS:
+        cursor.execute(setting)
+    cursor.execute(_invariants.TABLES)
+    rows: dict[str, int] = {}
+    hashes: dict[str, str] = {}
+    for schema, name in cursor.fetchall():
+        cursor.execute(_invariants.count_statement(schema, name, hashed=hashed))
+        count, content = cursor.fetchone()
+        rows[f"{schema}.{name}"] = count
+        if content is not None:
+            hashes[f"{schema}.{name}"] = content
+    cursor.execute(_invariants.SEQUENCES)
+    sequences, behind = {}, []
+    for schema, name, ascending, *owner in cursor.fetchall():
+        cursor.execute(_invariants.sequence_statement(schema, name, ascending, tuple(owner)))
+        value, lags = cursor.fetchone()
+        sequences[f"{schema}.{name}"] = value
+        if lags:
+            behind.append(f"{schema}.{name}")
+    cursor.execute(_invariants.LARGE_OBJECTS_HASHED if hashed else _invariants.LARGE_OBJECTS)
+    objects = cursor.fetchone()
+    cursor.execute(_invariants.EXTENSIONS)
+    extensions = [{"name": name, "version": version, "schema": schema} for name, version, schema in cursor.fetchall()]
+    return {
+        "rows": rows,
+        "hashes": hashes if hashed else None,
+        "sequences": sequences,
+        "sequences_behind": behind,
+        "large_objects": {"count": objects[0], "hash": objects[1] if hashed else None},
+        "extensions": extensions,
+    }
+
+
+def read_counters(cursor: Any) -> dict[str, Any]:
+    """Return the server's counters of changed rows, and what tells whether it has counted on since."""
+    cursor.execute(_invariants.COUNTERS)
+    counters = {table: list(counts) for table, *counts in cursor.fetchall()}
+    cursor.execute(
+        "SELECT datid::bigint, coalesce(stats_reset::text, '') FROM pg_stat_database WHERE datname = current_database()"
+    )
+    oid, reset = cursor.fetchone()
+    return {"counters": counters, "oid": oid, "stats_reset": reset}
 
 
 def dump(
@@ -55,19 +133,16 @@ def dump(
     tool: str = "none",
     table: str = "",
     lock_timeout: float = 10,
+    hash_limit: int = HASH_LIMIT,
 ) -> dict[str, Any]:
-    """Dump ``login``'s database into ``folder``/database/dump and return what was recorded of it.
+    """Dump ``login``'s database into ``folder``/database and return what was recorded of it.
 
-    A parallel directory-format dump, by ``pg_dump`` from the database container's own image, in the snapshot in
-    which rows per table and the migration history are read. ``lock_timeout`` in seconds is how long it waits for a
-    table's lock. Raises :class:`DumpError` and ``DatabaseError``.
+    A parallel directory-format dump in the snapshot in which the invariants are read, with the roles and settings of
+    the whole server beside it. ``lock_timeout`` in seconds is how long pg_dump waits for a table's lock; contents are
+    hashed up to ``hash_limit`` bytes of database. Raises :class:`DumpError`, ``ToolError`` and ``DatabaseError``.
 
     Method: PostgreSQL's documentation of pg_dump (directory format, ``--snapshot``) and of pg_export_snapshot().
     """
-    if login.container is None:
-        raise DumpError(
-            f"database {login.dbname} on {login.host} does not run in a Compose service: it cannot be dumped yet"
-        )
     psycopg2 = _libraries.psycopg2()
     target = os.path.join(folder, "database")
     os.makedirs(target, mode=0o700, exist_ok=True)
@@ -79,13 +154,27 @@ def dump(
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute(
                 "SELECT pg_export_snapshot(), current_setting('server_version_num')::int,"
-                " pg_database_size(current_database())"
+                " pg_database_size(current_database()), (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
             )
-            snapshot, version, size = cursor.fetchone()
-            worker = _DumpThread(store, target, login, login.container, snapshot, version, jobs, lock_timeout)
+            snapshot, version, size, superuser = cursor.fetchone()
+            script = Script(
+                f"pg_dump of {login.dbname}",
+                _SCRIPT,
+                (
+                    str(jobs),
+                    compression(version),
+                    snapshot,
+                    str(int(lock_timeout * 1000)),
+                    login.dbname,
+                    # Only a superuser may read the passwords' hashes.
+                    "" if superuser else "--no-role-passwords",
+                ),
+                {"WORK": target},
+            )
+            worker = _DumpThread(store, login, script, version)
             worker.start()
             try:
-                invariants = _invariants(cursor, tool, table)
+                recorded = _read(cursor, login.dbname, tool, table, hashed=size <= hash_limit)
             finally:
                 worker.join()
     except psycopg2.Error as error:
@@ -99,6 +188,8 @@ def dump(
     for base, _folders, names in os.walk(target):
         for name in names:
             os.chmod(os.path.join(base, name), 0o600)
+    with open(os.path.join(target, "schema.sql"), encoding="utf-8", errors="surrogateescape") as stream:
+        schema = _invariants.schema_hash(stream.read())
     written = sum(
         os.path.getsize(os.path.join(target, "dump", name)) for name in os.listdir(os.path.join(target, "dump"))
     )
@@ -109,27 +200,23 @@ def dump(
         "size": size,
         "format": "directory",
         "path": "database/dump",
+        "globals": {"path": "database/globals.sql", "passwords": bool(superuser)},
         "compression": compression(version),
         "jobs": jobs,
         "bytes": written,
         "seconds": round(time.monotonic() - started, 3),
-        **invariants,
+        "schema": schema,
+        **recorded,
     }
 
 
-def compression(version: int) -> str:
-    """Return pg_dump's compression argument for a server version (zstd exists from 16 on)."""
-    return "zstd:1" if version >= 160000 else "1"
-
-
-def _invariants(cursor: Any, tool: str, table: str) -> dict[str, Any]:
-    """Read, in the snapshot of ``cursor``, the exact rows of every table and the migration history."""
-    cursor.execute(_TABLES)
-    rows = {}
-    for schema, name in cursor.fetchall():
-        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name))
-        cursor.execute(f"SELECT count(*) FROM ONLY {quoted}")
-        rows[f"{schema}.{name}"] = cursor.fetchone()[0]
+def _read(cursor: Any, database: str, tool: str, table: str, *, hashed: bool) -> dict[str, Any]:
+    """Read, in the snapshot of ``cursor``, everything that is recorded beside the dump."""
+    properties = read_properties(cursor, database)
+    if properties is None:
+        raise DumpError(f"the server shows no database {database}")
+    cursor.execute(_invariants.ROLES)
+    roles = [row[0] for row in cursor.fetchall()]
     migrations: list[str] | None = None
     if tool != "none":
         name, statement = applied_query(tool, table)
@@ -137,69 +224,33 @@ def _invariants(cursor: Any, tool: str, table: str) -> dict[str, Any]:
         if cursor.fetchone()[0] is not None:
             cursor.execute(statement)
             migrations = [str(row[0]) for row in cursor.fetchall()]
-    return {"rows": rows, "migrations": migrations}
+    return {
+        "properties": properties_to_dict(properties),
+        "roles": roles,
+        "migrations": migrations,
+        **read_counters(cursor),
+        **read_invariants(cursor, hashed=hashed),
+    }
 
 
 class _DumpThread(threading.Thread):
-    """Run pg_dump in a one-off container beside the reading of the invariants."""
+    """Run the server's tools beside the reading of the invariants."""
 
-    def __init__(
-        self,
-        store: Store,
-        target: str,
-        login: Login,
-        container: ContainerState,
-        snapshot: str,
-        version: int,
-        jobs: int,
-        lock_timeout: float,
-    ) -> None:
+    def __init__(self, store: Store, login: Login, script: Script, version: int) -> None:
         super().__init__(daemon=True)
         self.error: Exception | None = None
-        self._store, self._target, self._login, self._container = store, target, login, container
-        self._arguments = [
-            "--format=directory",
-            "--file=/rollback/dump",
-            f"--jobs={jobs}",
-            f"--compress={compression(version)}",
-            f"--snapshot={snapshot}",
-            f"--lock-wait-timeout={int(lock_timeout * 1000)}",
-            "--host=127.0.0.1",
-            f"--port={login.port}",
-            f"--username={login.user}",
-            "--no-password",
-            login.dbname,
-        ]
+        self._store, self._login, self._script, self._version = store, login, script, version
 
     def run(self) -> None:
         """Run the dump; what goes wrong is kept in ``error`` for the thread that waits."""
-        container = self._container
-        # By file: an argument or a variable of the container would show the password to anybody who may look.
-        secret = os.path.join(self._store.root, f"{TEMPORARY}pgpass-{os.getpid()}")
-        descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(_pgpass(self._login))
-        name = f"schedgen-rollback-dump-{container.id[:12]}"
+        place = self._login.container.id[:12] if self._login.container else str(os.getpid())
         try:
-            _command.check(
-                [
-                    "docker",
-                    "run",
-                    "--rm",
-                    f"--name={name}",
-                    f"--label={LABEL}={self._store.application}",
-                    f"--network=container:{container.id}",
-                    "--user=0:0",
-                    f"--volume={self._target}:/rollback",
-                    f"--volume={secret}:/run/rollback-pgpass:ro",
-                    "--env=PGPASSFILE=/run/rollback-pgpass",
-                    "--entrypoint=pg_dump",
-                    container.image_id,
-                    *self._arguments,
-                ]
+            _pgtools.run(
+                self._store,
+                self._login,
+                self._script,
+                version=self._version,
+                name=f"schedgen-rollback-dump-{place}",
             )
-        except _command.CommandError as error:
-            self.error = DumpError(f"pg_dump of {self._login.dbname} {error.reason}")
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(secret)
+        except (_pgtools.ToolError, OSError) as error:
+            self.error = error

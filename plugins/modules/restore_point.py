@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - schedgen.rollback.application.libraries
   - schedgen.rollback.project
   - schedgen.rollback.project.database
+  - schedgen.rollback.project.admin
   - schedgen.rollback.project.run
   - schedgen.rollback.attributes
 attributes:
@@ -74,6 +75,36 @@ options:
       - How many tables are dumped at once.
     type: int
     default: 2
+  content_hash_limit:
+    description:
+      - Up to how many megabytes of database the content of every table is hashed beside the dump.
+      - Above it rows are counted only. V(0) never hashes.
+    type: int
+    default: 512
+  database_ready:
+    description:
+      - Whether the database is kept ready beside the live one, so that going back is a swap alone at any size.
+      - V(restored) restores the dump at once, which proves it. V(template) copies the live database in the server,
+        which needs the application stopped. V(auto) restores below O(ready_limit) where the disk has ample room.
+      - Copies are dropped by number, by age and when less than a tenth of the server's disk is free. The dumps stay.
+    type: str
+    choices: [auto, restored, template, none]
+    default: none
+  ready_limit:
+    description:
+      - Up to how many megabytes of database O(database_ready=auto) keeps it ready.
+    type: int
+    default: 2048
+  ready_keep:
+    description:
+      - How many copies are kept ready at most.
+    type: int
+    default: 2
+  ready_days:
+    description:
+      - For how many days a copy is kept ready.
+    type: float
+    default: 7
   save_images:
     description:
       - V(auto) saves images that no registry has to the image store, V(always) all, V(never) none.
@@ -170,6 +201,10 @@ health:
   description: Verdict and reasons at the time.
   returned: when one was taken
   type: dict
+ready:
+  description: The database that is kept ready for it. Empty when none is.
+  returned: when one was taken
+  type: str
 notes:
   description: What the restore point does not hold or could not reproduce, in sentences.
   returned: when one was taken
@@ -202,13 +237,18 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _dump,
     _failure,
     _images,
+    _invariants,
+    _pgtools,
     _postgres,
+    _ready,
     _releases,
     _retention,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
     EXPECTED,
     application_of,
+    database_of,
     login_of,
     next_step,
 )
@@ -223,7 +263,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
     started = now()
     application = application_of(parameters)
     store.prepare()
-    swept = store.sweep() + _dump.remove_helpers(client, application.name)
+    swept = store.sweep() + _pgtools.remove_helpers(client, application.name)
     point_id, folder = store.begin_point()
     running = _releases.read(client, application, folder=folder)
     notes = [*running.notes, *running.release.differences]
@@ -258,6 +298,8 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
     store.journal(
         parameters["run"], "restore point", "done", id=point_id, purpose=manifest.purpose, release=running.release.id
     )
+    ready, ready_notes = keep_ready(client, store, manifest, parameters)
+    notes += ready_notes
     lines = [f"Left by a killed run and removed: {os.path.basename(name)}" for name in swept]
     lines += [f"Note: {note}" for note in notes]
     if health["verdict"] != "healthy":
@@ -269,6 +311,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
         "release": running.release.id,
         "label": running.release.label,
         "health": manifest.health,
+        "ready": ready,
         "notes": notes,
         "swept": swept,
         "rollback_screen": {
@@ -278,10 +321,25 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
                 {
                     "label": "Safety point" if manifest.purpose == "safety" else "Restore point",
                     "value": f"{point_id} ({', '.join(manifest.parts)})",
-                }
+                },
+                *([{"label": "Kept ready", "value": ready}] if ready else []),
             ],
         },
     }
+
+
+def keep_ready(client: Any, store: Store, manifest: Manifest, parameters: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Keep a new restore point's database ready as configured; return the copy's name and notes."""
+    if not manifest.database:
+        return "", []
+    policy = _ready.Policy(
+        asked=parameters["database_ready"],
+        limit=parameters["ready_limit"] << 20,
+        keep=parameters["ready_keep"],
+        days=parameters["ready_days"],
+        jobs=parameters["dump_jobs"],
+    )
+    return _ready.after_backup(database_of(store, client, parameters), manifest.id, manifest.database, policy)
 
 
 def describe(manifest: Manifest) -> str:
@@ -318,9 +376,18 @@ def record_database(
         if login is None:
             return None, None, []
         if parameters["with_database"]:
-            dumped = _dump.dump(store, folder, login, jobs=parameters["dump_jobs"], tool=tool, table=table)
+            dumped = _dump.dump(
+                store,
+                folder,
+                login,
+                jobs=parameters["dump_jobs"],
+                tool=tool,
+                table=table,
+                hash_limit=parameters["content_hash_limit"] << 20,
+            )
             applied = dumped.pop("migrations")
-            return (None if applied is None else {"tool": tool, "applied": applied}), dumped, []
+            note = shrank(store, dumped)
+            return (None if applied is None else {"tool": tool, "applied": applied}), dumped, [note] if note else []
         applied = None if tool == "none" else _releases.applied_migrations(login, tool, table)
         return (None if applied is None else {"tool": tool, "applied": applied}), None, []
     except _postgres.DatabaseError as error:
@@ -328,6 +395,14 @@ def record_database(
         if parameters["with_database"]:
             raise
         return None, None, [f"the migration history could not be read: {error}"]
+
+
+def shrank(store: Store, dumped: Mapping[str, Any]) -> str:
+    """Compare a dump with the one of the restore point before; return a note when it holds much less."""
+    for point in reversed(store.points()):
+        if point.manifest and point.manifest.database and point.manifest.database["name"] == dumped["name"]:
+            return _invariants.shrank(point.manifest.database, dumped)
+    return ""
 
 
 def mark(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -452,6 +527,7 @@ def main() -> None:
             **_arguments.APPLICATION,
             **_arguments.PROJECT,
             **_arguments.DATABASE,
+            **_arguments.ADMIN,
             **_arguments.RUN,
             "state": {
                 "type": "str",
@@ -465,6 +541,11 @@ def main() -> None:
             "labels": {"type": "list", "elements": "str", "default": []},
             "with_database": {"type": "bool", "default": True},
             "dump_jobs": {"type": "int", "default": 2},
+            "content_hash_limit": {"type": "int", "default": 512},
+            "database_ready": {"type": "str", "choices": ["auto", "restored", "template", "none"], "default": "none"},
+            "ready_limit": {"type": "int", "default": 2048},
+            "ready_keep": {"type": "int", "default": 2},
+            "ready_days": {"type": "float", "default": 7},
             "save_images": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
             "health": {"type": "dict"},
             "target": {"type": "str", "default": ""},
@@ -490,6 +571,8 @@ def main() -> None:
     try:
         result = carry_out(module.params, pretend=module.check_mode)
     except EXPECTED as error:
+        if isinstance(error, RestoreError):
+            state = error.state
         happened = f"restore_point {module.params['state']}: {error}"
         module.fail_json(msg=_failure.explain(happened, state, next_step(error, "Mend the cause and run it again.")))
     module.exit_json(**result)

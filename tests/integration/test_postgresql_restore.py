@@ -1,0 +1,874 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Restore beside, swap and swap back, on a real server with a client that writes all the time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pg_lab
+import pytest
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _databases,
+    _declared,
+    _dump,
+    _manifest,
+    _pgtools,
+    _ready,
+    _restore,
+    _restore_plan,
+    _store,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
+from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore, postgresql_restore_info
+
+ROOT = Path(__file__).resolve().parents[2]
+ACKNOWLEDGED = "SELECT token FROM ledger WHERE token LIKE 'w%'"
+LIVE_PROPERTIES = """
+SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datconnlimit, datallowconn,
+  shobj_description(d.oid, 'pg_database'), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a),
+  (SELECT array_agg(setrole::regrole || ' ' || c ORDER BY setrole::regrole::text, c)
+    FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid)
+FROM pg_database d WHERE datname = 'shop'
+"""
+
+
+@dataclass
+class Lab:
+    """A server with a fresh database, and the state folder of its application."""
+
+    server: pg_lab.Server
+    state: str
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def parameters(self, **more: Any) -> dict[str, Any]:
+        return pg_lab.parameters(self.server, self.state, **{**self.more, **more})
+
+    @property
+    def store(self) -> _store.Store:
+        return _store.Store(self.state, "shop")
+
+    @property
+    def database(self) -> _databases.Database:
+        parameters = self.parameters()
+        return _declared.database_of(self.store, _declared.client_of(parameters), parameters)
+
+    def point(self) -> str:
+        """Take a restore point of the database alone, as the module restore_point does."""
+        login = self.database.login
+        point_id, folder = self.store.begin_point()
+        recorded = _dump.dump(self.store, folder, login)
+        recorded.pop("migrations")
+        manifest = _manifest.Manifest(
+            id=point_id,
+            application="shop",
+            created="2026-11-22T00:00:00Z",
+            purpose="manual",
+            release=_manifest.Release({}),
+            health={"verdict": "healthy"},
+            database=recorded,
+            checksums=_store.tree_checksums(folder),
+        )
+        self.store.complete_point(point_id, folder, _manifest.to_json(manifest))
+        return point_id
+
+    def ready(self, asked: str, **more: Any) -> tuple[str, str, list[str]]:
+        """Take a restore point and keep it ready; return its id, the copy's name and notes."""
+        point_id = self.point()
+        manifest = self.store.point(point_id).manifest
+        assert manifest is not None
+        assert manifest.database is not None
+        policy = _ready.Policy(asked, **more)
+        return (point_id, *_ready.after_backup(self.database, point_id, manifest.database, policy))
+
+    def edit(self, point_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change what a manifest says of the database."""
+        path = Path(self.store.point_path(point_id)) / "manifest.json"
+        data = json.loads(path.read_text())
+        change(data["database"])
+        path.write_text(json.dumps(data))
+
+    def restore(self, state: str, *, pretend: bool = False, **more: Any) -> dict[str, Any]:
+        return postgresql_restore.carry_out(self.parameters(state=state, **more), pretend=pretend)
+
+    def info(self, **more: Any) -> dict[str, Any]:
+        return postgresql_restore_info.look(self.parameters(**more))
+
+    def tokens(self, name: str = "shop") -> set[str]:
+        """Rows of the writer in a database; a fenced one is opened to look."""
+        if name != "shop":
+            self.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
+        found = {row[0] for row in self.server.sql(ACKNOWLEDGED, name)}
+        if name != "shop":
+            self.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false', "postgres")
+        return found
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[pg_lab.Server]:
+    started = pg_lab.start(f"rollback-restore-{os.getpid()}")
+    yield started
+    pg_lab.docker("rm", "--force", "--volumes", started.name)
+
+
+@pytest.fixture
+def lab(server: pg_lab.Server, tmp_path: Path) -> Lab:
+    here = server.wait()
+    pg_lab.fill(here)
+    return Lab(here, str(tmp_path / "state"))
+
+
+def fingerprint(lab: Lab) -> Any:
+    """What must not change when something is refused."""
+    return (
+        lab.server.sql(LIVE_PROPERTIES, "postgres"),
+        lab.server.sql("SELECT oid FROM pg_database WHERE datname = 'shop'", "postgres"),
+        lab.server.sql("SELECT count(*) FROM customers"),
+        lab.server.databases(),
+        lab.server.sql("SELECT rolname FROM pg_roles ORDER BY 1"),
+    )
+
+
+# --- the dump
+
+
+def test_a_dump_holds_what_a_dump_of_the_database_does_not(lab: Lab) -> None:
+    point = lab.store.point(lab.point())
+    assert point.manifest is not None
+    recorded = point.manifest.database
+    assert recorded is not None
+    assert recorded["rows"] == {
+        "public.customers": 2000,
+        "public.ledger": 50,
+        "public.measured_1": 542,
+        "public.measured_2": 458,
+        'public.odd " name': 2,
+        "sales.orders": 6000,
+    }
+    assert set(recorded["hashes"]) == set(recorded["rows"])
+    assert recorded["roles"] == ["reader", "shop", "web"]
+    assert recorded["large_objects"]["count"] == 1
+    assert [entry["name"] for entry in recorded["extensions"]] == ["pg_trgm", "plpgsql"]
+    assert recorded["properties"]["comment"] == "the shop's own words \\ here"
+    globals_text = (Path(point.path) / recorded["globals"]["path"]).read_text()
+    assert "CREATE ROLE web" in globals_text
+    assert "SCRAM-SHA-256" in globals_text
+    assert {name.split("/")[1] for name in point.manifest.checksums} == {"dump", "schema.sql", "globals.sql"}
+    assert oct((Path(point.path) / recorded["globals"]["path"]).stat().st_mode)[-3:] == "600"
+
+
+def test_a_role_without_rights_dumps_globals_without_passwords(lab: Lab) -> None:
+    lab.server.sql("DROP ROLE IF EXISTS plain", "postgres")
+    lab.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
+    lab.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
+    folder = Path(lab.state) / "plain"
+    folder.mkdir(parents=True)
+    login = lab.database.login
+    other = type(login)(login.host, login.port, "plain_data", "plain", "plain", login.container)
+    recorded = _dump.dump(lab.store, str(folder), other)
+    assert recorded["globals"]["passwords"] is False
+    text = (folder / recorded["globals"]["path"]).read_text()
+    assert "CREATE ROLE web" in text
+    assert "SCRAM" not in text
+    lab.server.sql("DROP DATABASE plain_data", "postgres")
+    lab.server.sql("DROP ROLE plain", "postgres")
+
+
+def test_counts_and_dump_are_of_one_snapshot_while_rows_are_written(lab: Lab) -> None:
+    with pg_lab.Writer(lab.server):
+        point = lab.point()
+    done = lab.restore("prepared", id=point)
+    assert done["changed"]
+
+
+# --- restore beside
+
+
+def test_a_copy_is_restored_beside_compared_analysed_and_fenced(lab: Lab) -> None:
+    point = lab.point()
+    before = fingerprint(lab)
+    done = lab.restore("prepared", id=point)
+    name = done["database"]
+    assert done["changed"]
+    assert lab.server.databases() == {"postgres", "shop", name}
+    [(is_open,)] = lab.server.sql(f"SELECT datallowconn FROM pg_database WHERE datname = '{name}'", "postgres")
+    assert not is_open
+    assert fingerprint(lab)[:3] == before[:3]
+    assert [event["event"] for event in lab.store.point(point).events] == ["proven"]
+    again = lab.restore("prepared", id=point)
+    assert (again["changed"], again["database"]) == (False, name)
+    lab.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
+    for table in ("customers", "sales.orders", "measured", "turnover"):
+        query = f"SELECT count(*) FROM pg_statistic WHERE starelid = '{table}'::regclass"
+        assert lab.server.sql(query, name)[0][0] > 0, f"{table} has no statistics"
+    assert lab.restore("absent", id=point)["changed"]
+    assert lab.server.databases() == {"postgres", "shop"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "missing"])
+def test_a_damaged_dump_is_refused_before_anything_is_made(lab: Lab, damage: str) -> None:
+    point = lab.point()
+    files = sorted(
+        (Path(lab.store.point_path(point)) / "database" / "dump").glob("*.zst"), key=lambda f: f.stat().st_size
+    )
+    content = files[-1].read_bytes()
+    if damage == "missing":
+        files[-1].unlink()
+    else:
+        flipped = content[:-9] + bytes([content[-9] ^ 4]) + content[-8:]
+        files[-1].write_bytes({"truncated": content[:-7], "flipped": flipped, "empty": b""}[damage])
+    before = fingerprint(lab)
+    with pytest.raises(RestoreError, match="damaged"):
+        lab.restore("swapped", id=point)
+    assert fingerprint(lab) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["rows"].update({"sales.orders": 6001}), "sales.orders has 6000 rows, 6001 were recorded"),
+        (lambda d: d["hashes"].update({"sales.orders": "1"}), "the content of sales.orders is not what was recorded"),
+        (lambda d: d.update(schema="x"), "the schema is not what was recorded"),
+        (lambda d: d["large_objects"].update(count=2), "there are 1 large objects, 2 were recorded"),
+    ],
+)
+def test_a_copy_that_is_not_what_was_recorded_is_dropped(lab: Lab, change: Any, words: str) -> None:
+    point = lab.point()
+    lab.edit(point, change)
+    before = fingerprint(lab)
+    with pytest.raises(RestoreError, match=words):
+        lab.restore("prepared", id=point)
+    assert fingerprint(lab) == before
+
+
+def test_missing_roles_and_extensions_and_an_older_server_are_refused(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("DROP OWNED BY reader; DROP ROLE reader")
+    lab.edit(point, lambda d: d["extensions"].append({"name": "postgis", "version": "3", "schema": "public"}))
+    lab.edit(point, lambda d: d.update(server_version=180001))
+    with pytest.raises(RestoreError) as refused:
+        lab.restore("prepared", id=point)
+    told = str(refused.value)
+    assert "roles that the dump needs are missing on the server: reader" in told
+    assert "not available on the server: postgis" in told
+    assert "the dump is of PostgreSQL 18 and the server is 17" in told
+
+
+def test_what_relies_on_a_search_path_that_a_restore_empties_is_an_error(lab: Lab) -> None:
+    lab.server.sql("CREATE FUNCTION twice(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n * 2'")
+    lab.server.sql(
+        "CREATE FUNCTION outer_twice(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN twice(n); END'"
+    )
+    lab.server.sql("ALTER TABLE customers ADD CHECK (outer_twice(id) > 0)")
+    point = lab.point()
+    before = fingerprint(lab)
+    with pytest.raises(_pgtools.ToolError, match="twice"):
+        lab.restore("swapped", id=point)
+    assert fingerprint(lab) == before
+
+
+def test_an_event_trigger_that_forbids_ddl_is_no_hindrance(lab: Lab) -> None:
+    lab.server.sql("CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'")
+    lab.server.sql("CREATE EVENT TRIGGER forbidden ON ddl_command_start EXECUTE FUNCTION forbid()")
+    assert lab.restore("swapped", id=lab.point())["set_aside"]
+
+
+def test_check_mode_looks_and_changes_nothing(lab: Lab) -> None:
+    point = lab.point()
+    before = fingerprint(lab)
+    for state in ("prepared", "swapped"):
+        done = lab.restore(state, id=point, pretend=True)
+        assert done["changed"]
+        assert "needed beside the live database" in " ".join(done["notes"])
+    assert fingerprint(lab) == before
+
+
+# --- swap
+
+
+def test_a_swap_under_writes_loses_nothing_and_can_be_undone_twice(lab: Lab) -> None:
+    point = lab.point()
+    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    lab.restore("prepared", id=point)
+    with pg_lab.Writer(lab.server) as writer:
+        swapped = lab.restore("swapped", id=point)
+        writer.until(20)
+        assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+        aside = swapped["set_aside"]
+        assert lab.restore("swapped", id=point)["changed"] is False
+        undone = lab.restore("undone")
+        writer.until(20)
+        assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+        redone = lab.restore("undone")
+        writer.until(20)
+    assert swapped["outage"] < 0.5
+    assert writer.failed <= 2 * 3
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    [entry] = lab.info()["databases"]
+    assert (entry["kind"], entry["name"]) == ("set aside", redone["set_aside"])
+    assert aside not in lab.server.databases()
+    assert undone["set_aside"] not in lab.server.databases()
+    held = lab.tokens() | lab.tokens(entry["name"])
+    assert set(writer.acknowledged) - held == set()
+    assert lab.info()["live"]["restored_from"] == point
+    exact = lab.info(exact=[entry["name"]])["databases"][0]["rows_only_here"]
+    assert exact == {"public.ledger": {"rows": len(lab.tokens(entry["name"]) - lab.tokens()), "table_in_live": True}}
+
+
+def test_an_undo_is_done_once_in_a_run(lab: Lab) -> None:
+    point = lab.point()
+    lab.store.begin_run("r1")
+    lab.store.acquire("r1", "me", "")
+    lab.restore("swapped", id=point, run="r1")
+    assert lab.restore("undone", run="r1")["changed"]
+    assert lab.restore("undone", run="r1")["changed"] is False
+    lab.store.release("r1")
+    steps = [entry["step"] for entry in lab.store.read_journal("r1")]
+    assert steps.count("database swap") == 2
+
+
+def test_a_role_that_is_no_superuser_needs_three_rights_and_no_more(lab: Lab, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("plain")
+    names = {"database": "plain_data", "database_user": "plain", "database_password_file": str(secret)}
+    plain_lab = Lab(lab.server, lab.state, names)
+    lab.server.sql("DROP ROLE IF EXISTS plain", "postgres")
+    lab.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
+    lab.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
+    owner = lab.server.connect("plain_data", "plain", "plain")
+    try:
+        owner.cursor().execute("CREATE TABLE things (id serial PRIMARY KEY); INSERT INTO things DEFAULT VALUES")
+        point = plain_lab.point()
+        with pytest.raises(RestoreError) as refused:
+            plain_lab.restore("prepared", id=point)
+        assert "may not create databases" in str(refused.value)
+        assert "may not end the sessions of others" in str(refused.value)
+        lab.server.sql("ALTER ROLE plain CREATEDB; GRANT pg_signal_backend TO plain", "postgres")
+        done = plain_lab.restore("swapped", id=point)
+        assert "free space on the server could not be measured" in " ".join(done["notes"])
+        assert plain_lab.restore("undone")["changed"]
+        assert lab.server.sql("SELECT count(*) FROM things", "plain_data") == [(1,)]
+    finally:
+        owner.close()
+        for name in lab.server.databases() - {"postgres", "shop"}:
+            lab.server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+        lab.server.sql("DROP ROLE plain", "postgres")
+
+
+def test_what_changed_since_is_estimated_from_the_counters(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("UPDATE customers SET name = name || '!' WHERE id <= 10; DELETE FROM sales.orders WHERE id <= 3")
+    lab.server.sql("INSERT INTO ledger (token) VALUES ('late'); SELECT pg_stat_force_next_flush()")
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        found = lab.info(id=point)
+        if len(found["at_stake"]) == 3:
+            break
+        time.sleep(0.2)
+    counts = {table: (c["inserted"], c["updated"], c["deleted"]) for table, c in found["at_stake"].items()}
+    assert counts == {"public.customers": (0, 10, 0), "public.ledger": (1, 0, 0), "sales.orders": (0, 0, 3)}
+
+
+def test_a_live_database_that_is_gone_comes_back(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("DROP DATABASE shop WITH (FORCE)", "postgres")
+    done = lab.restore("swapped", id=point)
+    assert done["set_aside"] == ""
+    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres")[0][5] == "the shop's own words \\ here"
+
+
+def test_prepared_transactions_slots_and_subscriptions_are_refused_by_name(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
+    connection = lab.server.connect()
+    connection.cursor().execute("BEGIN; INSERT INTO ledger (token) VALUES ('p'); PREPARE TRANSACTION 'stuck'")
+    connection.close()
+    lab.server.sql(
+        "CREATE SUBSCRIPTION incoming CONNECTION 'host=x' PUBLICATION y WITH (connect = false, slot_name = NONE)"
+    )
+    try:
+        with pytest.raises(RestoreError) as refused:
+            lab.restore("swapped", id=point)
+        for words in ("stuck (COMMIT PREPARED", "set-aside one: feed", "incoming (drop or disable"):
+            assert words in str(refused.value)
+        assert lab.restore("prepared", id=point, drill=True)["changed"]
+        with pytest.raises(RestoreError, match="stuck"):
+            lab.restore("swapped", id=point)
+    finally:
+        lab.server.sql("ROLLBACK PREPARED 'stuck'")
+        lab.server.sql("SELECT pg_drop_replication_slot('feed')")
+        lab.server.sql("DROP SUBSCRIPTION incoming")
+    assert lab.restore("swapped", id=point)["set_aside"]
+
+
+def test_only_our_own_databases_are_removed_and_only_by_name(lab: Lab) -> None:
+    lab.server.sql("CREATE DATABASE shop_old_important", "postgres")
+    for name in ("shop", "postgres", "shop_old_important"):
+        with pytest.raises(RestoreError, match="no database that was set aside"):
+            lab.restore("absent", name=name)
+    aside = lab.restore("swapped", id=lab.point())["set_aside"]
+    assert lab.restore("absent", name=aside, pretend=True)["changed"]
+    assert lab.restore("absent", name=aside)["changed"]
+    assert not lab.restore("absent", name=aside)["changed"]
+    assert lab.server.databases() == {"postgres", "shop", "shop_old_important"}
+
+
+POOLER = """
+FROM schedgen-demo-base:trixie
+RUN apt-get update -q && apt-get install -y -q --no-install-recommends pgbouncer
+"""
+POOLER_IMAGE = "rollback-test-pgbouncer:trixie"
+
+
+@pytest.fixture
+def pooler(lab: Lab, tmp_path: Path) -> Iterator[pg_lab.Server]:
+    """A pgbouncer in front of the server, whose clients share few connections."""
+    if not pg_lab.docker("image", "ls", "--quiet", POOLER_IMAGE):
+        build = ["docker", "build", "--quiet", "--network=host", f"--tag={POOLER_IMAGE}", "-"]
+        subprocess.run(build, input=POOLER, text=True, check=True, capture_output=True)
+    name = f"rollback-pooler-{os.getpid()}"
+    folder = tmp_path / "pooler"
+    folder.mkdir()
+    (folder / "users").write_text(f'"shop" "{pg_lab.PASSWORD}"\n')
+    (folder / "ini").write_text(
+        f"[databases]\nshop = host={lab.server.address} port=5432 dbname=shop\n[pgbouncer]\nlisten_addr = 0.0.0.0\n"
+        "listen_port = 6432\nauth_type = trust\nauth_file = /etc/pooler/users\nadmin_users = shop\n"
+        "pool_mode = transaction\nunix_socket_dir =\n"
+    )
+    tmp_path.chmod(0o755)
+    pg_lab.docker(
+        "run", "--detach", f"--name={name}", "--user=65534:65534", f"--volume={folder}:/etc/pooler:ro", POOLER_IMAGE,
+        "pgbouncer", "/etc/pooler/ini",
+    )  # fmt: skip
+    try:
+        yield pg_lab.Server(name, name, port=6432).wait()
+    finally:
+        pg_lab.docker("rm", "--force", name)
+
+
+def test_behind_a_paused_pgbouncer_no_client_sees_an_error(lab: Lab, pooler: pg_lab.Server) -> None:
+    point = lab.point()
+    lab.restore("prepared", id=point)
+    console = {
+        "host": pooler.address,
+        "port": 6432,
+        "user": "shop",
+        "password_file": None,
+        "database": "",
+        "timeout": 2.0,
+    }
+    with pg_lab.Writer(pooler) as writer:
+        done = lab.restore("swapped", id=point, pooler=console)
+        writer.until(20)
+        lab.restore("undone", pooler=console)
+        writer.until(20)
+        # A transaction that stays open keeps PAUSE waiting: refused, and everybody goes on.
+        holding = pooler.connect()
+        holding.autocommit = False
+        holding.cursor().execute("SELECT 1")
+        with pytest.raises(RestoreError, match="a transaction is open too long"):
+            lab.restore("undone", pooler=console)
+        writer.until(20)
+        holding.close()
+    assert done["outage"] < 0.5
+    assert writer.failed == 0
+    aside = lab.info()["databases"][0]["name"]
+    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(aside)) == set()
+
+
+# --- what crashes leave
+
+
+def test_a_run_that_is_killed_while_restoring_is_swept_and_converges(lab: Lab) -> None:
+    point = lab.point()
+    code = (
+        "import json, sys; from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore as m;"
+        "m.carry_out(json.load(sys.stdin), pretend=False)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, text=True, start_new_session=True
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(lab.parameters(state="swapped", id=point)))
+    child.stdin.close()
+    end = time.monotonic() + 30
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'shop\\_side\\_%'"
+    while lab.server.sql(query, "postgres")[0][0] == 0:
+        assert time.monotonic() < end
+        assert child.poll() is None
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    lab.store.release(lab.store.lock().run)  # type: ignore[union-attr]
+    with pg_lab.Writer(lab.server) as writer:
+        done = lab.restore("swapped", id=point)
+        writer.until(5)
+    assert done["set_aside"]
+    assert any("half restored" in line or "one-off container" in line for line in done["swept"])
+    assert lab.server.databases() == {"postgres", "shop", done["set_aside"]}
+    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(done["set_aside"])) == set()
+
+
+def test_a_server_that_is_killed_while_restoring_leaves_nothing_behind(lab: Lab) -> None:
+    point = lab.point()
+    database = lab.database
+
+    def kill(step: str) -> None:
+        if step == "restored":
+            # No session notices at once; the whole server starts again.
+            [(pid,)] = lab.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+            pg_lab.docker("exec", "--user=0", lab.server.name, "sh", "-c", f"kill -9 {pid}; sleep 0.2")
+
+    with pytest.raises((RestoreError, _pgtools.ToolError, DatabaseError)):
+        _restore.prepare(database, point, progress=kill)
+    lab.server.wait()
+    assert lab.server.databases() == {"postgres", "shop"}
+    assert lab.restore("swapped", id=point)["set_aside"]
+
+
+def test_a_fence_that_a_crash_left_is_taken_down_by_the_next_call(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("ALTER DATABASE shop ALLOW_CONNECTIONS false", "postgres")
+    assert lab.info()["live"]["open"] is False
+    done = lab.restore("prepared", id=point)
+    assert any("opened shop" in line for line in done["swept"])
+    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+
+
+def test_a_side_database_that_was_made_and_never_marked_is_dropped(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("CREATE DATABASE shop_side_20261122t140000000z", "postgres")
+    lab.server.sql("CREATE DATABASE shop_side_project", "postgres")
+    lab.server.sql("COMMENT ON DATABASE shop_side_project IS 'a person made this'", "postgres")
+    lab.restore("prepared", id=point)
+    assert "shop_side_20261122t140000000z" not in lab.server.databases()
+    assert "shop_side_project" in lab.server.databases()
+
+
+def test_a_swap_that_cannot_rename_opens_the_live_database_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = lab.point()
+    done = lab.restore("prepared", id=point)
+    statements = _restore_plan.swap_statements
+
+    def broken(*words: Any, **more: Any) -> list[str]:
+        return [*statements(*words, **more), "SELECT 1 / 0"]
+
+    monkeypatch.setattr(_restore_plan, "swap_statements", broken)
+    with pytest.raises(RestoreError, match="division by zero") as failed:
+        lab.restore("swapped", id=point)
+    assert "is live as before and open" in failed.value.state
+    assert lab.server.databases() == {"postgres", "shop", done["database"]}
+    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+
+
+# --- playbooks
+
+
+def playbook(lab: Lab, name: str, *options: str, **variables: Any) -> str:
+    """Run a playbook of this repository on this host and return what it showed."""
+    told = {
+        "rollback_application": "shop",
+        "rollback_state_dir": lab.state,
+        "rollback_project_name": lab.server.project,
+        "rollback_database": pg_lab.DATABASE,
+        "rollback_database_user": pg_lab.OWNER,
+        "rollback_migration_tool": "none",
+        "rollback_code_services": ["postgres"],
+        "rollback_health_deadline": 20,
+        "ansible_python_interpreter": sys.executable,
+        **variables,
+    }
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    command = [program, str(ROOT / name), "-i", "localhost,", "-c", "local"]
+    done = subprocess.run(
+        [*command, *options, "-e", json.dumps(told)],
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    return shown
+
+
+def test_the_playbooks_drill_and_undo(lab: Lab) -> None:
+    older = lab.point()
+    newer = lab.ready("restored")[0]
+    before = fingerprint(lab)
+    shown = playbook(lab, "restore-drill.yml")
+    assert f"Database of {newer}: restored beside the live one and compared" in shown
+    assert fingerprint(lab) == before
+    assert [event["event"] for event in lab.store.point(newer).events] == ["proven", "ready", "proven"]
+    playbook(lab, "restore-drill.yml", rollback_to=older)
+    assert [event["event"] for event in lab.store.point(older).events] == ["proven"]
+    lab.server.sql("INSERT INTO ledger (token) VALUES ('w-late')")
+    swapped = lab.restore("swapped", id=newer)
+    assert lab.tokens() == set()
+    shown = playbook(lab, "undo-rollback.yml", "--check")
+    assert f"would swap {swapped['set_aside']} back in" in shown
+    shown = playbook(lab, "undo-rollback.yml")
+    assert "is again the database that was set aside at" in shown
+    assert lab.tokens() == {"w-late"}
+    assert pg_lab.PASSWORD not in shown
+
+
+def test_a_backup_keeps_its_database_ready_and_tells(lab: Lab, tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    source.mkdir()
+    (source / "compose.yaml").write_text(f"services:\n  postgres:\n    image: {pg_lab.IMAGE}\n")
+    shown = playbook(lab, "pre-deploy-backup.yml", rollback_project_src=str(source))
+    [point] = lab.store.points()
+    assert [event["event"] for event in point.events] == ["proven", "ready"]
+    [entry] = lab.info()["databases"]
+    assert (entry["kind"], entry["point"]) == ("ready", point.id)
+    assert entry["name"] in shown
+    lab.server.sql("DELETE FROM sales.orders; DELETE FROM ledger")
+    shown = playbook(lab, "pre-deploy-backup.yml", rollback_project_src=str(source), rollback_database_ready="none")
+    assert "the database has 3002 rows; it had 9052 at the restore point before" in shown
+    assert entry["name"] in lab.server.databases()
+
+
+# --- ready copies
+
+
+@pytest.mark.parametrize("asked", ["auto", "restored", "template"])
+def test_a_ready_copy_is_swapped_in_without_a_restore(lab: Lab, asked: str) -> None:
+    point, name, notes = lab.ready(asked)
+    assert name in lab.server.databases(), notes
+    events = [event["event"] for event in lab.store.point(point).events]
+    assert events == (["ready"] if asked == "template" else ["proven", "ready"])
+    lab.server.sql("DELETE FROM sales.orders")
+    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    # Not one byte of the dump is read.
+    for path in (Path(lab.store.point_path(point)) / "database" / "dump").iterdir():
+        path.unlink()
+    done = lab.restore("swapped", id=point)
+    assert (done["ready"], done["database"]) == (True, name)
+    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(6000,)]
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert lab.restore("undone")["changed"]
+    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(0,)]
+
+
+def test_a_template_needs_the_application_stopped(lab: Lab) -> None:
+    connection = lab.server.connect()
+    try:
+        with pytest.raises(RestoreError, match="1 sessions are open in shop: a template needs the application stopped"):
+            lab.ready("template")
+    finally:
+        connection.close()
+    assert lab.server.databases() == {"postgres", "shop"}
+
+
+def test_ready_copies_are_limited_and_what_is_given_up_is_said(lab: Lab) -> None:
+    first, first_name, _notes = lab.ready("restored", keep=1)
+    _second, second_name, notes = lab.ready("restored", keep=1)
+    assert lab.server.databases() == {"postgres", "shop", second_name}
+    assert notes == [f"the ready copy {first_name} of {first} was dropped: 1 newer ones are kept"]
+    assert lab.store.point(first).events[-1]["event"] == "not ready"
+    _third, third_name, notes = lab.ready("auto", limit=1000)
+    assert third_name == ""
+    assert "more than the 0 MB below which it is kept ready" in notes[0]
+
+
+def test_a_backup_that_does_not_hold_is_an_error_and_recorded(lab: Lab) -> None:
+    point = lab.point()
+    lab.edit(point, lambda d: d["rows"].update({"sales.orders": 1}))
+    manifest = lab.store.point(point).manifest
+    assert manifest is not None
+    assert manifest.database is not None
+    with pytest.raises(RestoreError, match="could not be kept ready"):
+        _ready.after_backup(lab.database, point, manifest.database, _ready.Policy("auto"))
+    assert lab.store.point(point).events[-1]["event"] == "not proven"
+    assert lab.server.databases() == {"postgres", "shop"}
+
+
+# --- outside Docker
+
+TOOLS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+@pytest.fixture
+def outside() -> Iterator[pg_lab.Server]:
+    """A server of the host's own packages, at a port of its own."""
+    if not TOOLS:
+        pytest.skip("this host has no PostgreSQL server of its own")
+    tools = TOOLS[-1].parent
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        shutil.chown(folder, "postgres", "postgres")
+        secret = Path(folder) / "password"
+        secret.write_text(pg_lab.PASSWORD)
+        shutil.chown(secret, "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        data = f"{folder}/data"
+        options = ["--username=shop", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8"]
+        subprocess.run([*as_postgres, tools / "initdb", f"--pgdata={data}", *options], check=True, capture_output=True)
+        settings = f"-c port={port} -c unix_socket_directories={folder} -c max_wal_size=64MB"
+        control = [*as_postgres, str(tools / "pg_ctl"), f"--pgdata={data}", "--wait", "--silent"]
+        subprocess.run([*control, f"--options={settings}", f"--log={folder}/log", "start"], check=True)
+        try:
+            server = pg_lab.Server("outside", "outside", "127.0.0.1", port)
+            pg_lab.fill(server)
+            yield server
+        finally:
+            subprocess.run([*control, "--mode=immediate", "stop"], check=False)
+
+
+def test_a_database_outside_docker_uses_the_tools_of_its_host(outside: pg_lab.Server, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text(pg_lab.PASSWORD + "\n")
+    lab = Lab(
+        outside,
+        str(tmp_path / "state"),
+        {"database_host": outside.address, "database_port": outside.port, "database_password_file": str(secret)},
+    )
+    point = lab.point()
+    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    with pg_lab.Writer(outside) as writer:
+        done = lab.restore("swapped", id=point)
+        writer.until(5)
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(done["set_aside"])) == set()
+    assert pg_lab.PASSWORD not in json.dumps(done)
+
+
+def test_a_host_without_fitting_tools_says_which_package_it_lacks() -> None:
+    with pytest.raises(_pgtools.ToolError, match=r"no pg_dump for a server of PostgreSQL 99 .*postgresql-client-99"):
+        _pgtools.host_tools(990001)
+
+
+# --- room
+
+
+def test_a_disk_without_room_is_refused(tmp_path: Path) -> None:
+    started = pg_lab.start(f"rollback-room-{os.getpid()}", "--tmpfs=/var/lib/postgresql/data:size=300m")
+    try:
+        pg_lab.fill(started)
+        lab = Lab(started, str(tmp_path / "state"))
+        point = lab.point()
+        [free] = re.findall(
+            r"(\d+) +\d+% /", pg_lab.docker("exec", started.name, "df", "-Pk", "/var/lib/postgresql/data")
+        )
+        pg_lab.docker(
+            "exec", started.name, "fallocate", "-l", f"{int(free) - 50000}K", "/var/lib/postgresql/data/ballast"
+        )
+        with pytest.raises(RestoreError, match=r"are needed beside the live database and .* free"):
+            lab.restore("prepared", id=point)
+        assert started.databases() == {"postgres", "shop"}
+        pg_lab.docker("exec", started.name, "rm", "/var/lib/postgresql/data/ballast")
+        assert lab.restore("prepared", id=point)["changed"]
+    finally:
+        pg_lab.docker("rm", "--force", "--volumes", started.name)
+
+
+# --- plain dumps
+
+
+def plain(lab: Lab) -> bytes:
+    done = subprocess.run(
+        ["docker", "exec", lab.server.name, "pg_dump", "-U", "shop", "shop"], capture_output=True, check=True
+    )
+    return done.stdout
+
+
+def test_a_plain_dump_is_restored_beside_and_swapped_in(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "db_shop_20261122.sql.gz"
+    path.write_bytes(gzip.compress(plain(lab)))
+    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    lab.server.sql("DELETE FROM sales.orders")
+    done = lab.restore("swapped", file=str(path))
+    assert done["set_aside"]
+    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(6000,)]
+    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert lab.server.sql(
+        "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname IN ('public', 'sales')"
+    ) == [("shop",)]
+    assert lab.server.sql("SELECT total(7) IS NOT NULL, (SELECT count(*) FROM good) > 0") == [(True, True)]
+    assert lab.restore("swapped", file=str(path))["changed"] is False
+    assert lab.server.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'schedgen%'") == []
+
+
+FLAG = "/var/run/postgresql/a-program-ran"
+ATTACKS = {
+    "psql's shell": b"\\! touch " + FLAG.encode() + b"\n",
+    "psql's copy": b"\\copy customers from program 'touch " + FLAG.encode() + b"'\n",
+    "another database": b"\\connect postgres\n",
+    "a program": b"COPY customers FROM PROGRAM 'touch " + FLAG.encode() + b"';\n",
+    "a program, disguised": b"COPY (SELECT 'FROM stdin') TO /* x */ PROGRAM 'touch " + FLAG.encode() + b"';\n",
+    "the superuser again": b"RESET ROLE; SET ROLE shop;\n",
+    "a superuser of its own": b"CREATE ROLE evil SUPERUSER;\n",
+    "a block that copies": b"DO $x$ BEGIN EXECUTE 'COPY customers TO PROGRAM ''touch "
+    + FLAG.encode()
+    + b"'''; END $x$;\n",
+    "a failing statement": b"INSERT INTO customers (id, name) VALUES (1, 'x');\n",
+    "a function that runs when statistics are gathered": b"""
+CREATE TABLE trap (a int);
+CREATE FUNCTION spring(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+ 'BEGIN EXECUTE $q$COPY (SELECT 1) TO PROGRAM ''touch """
+    + FLAG.encode()
+    + b"""''$q$; RETURN 1; END';
+CREATE INDEX ON trap (spring(a));
+INSERT INTO trap VALUES (1);
+""",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_malicious_dump_is_refused_and_leaves_nothing(lab: Lab, tmp_path: Path, attack: str) -> None:
+    text = plain(lab)
+    trailer = text.index(b"--\n-- PostgreSQL database dump complete")
+    path = tmp_path / "db_shop_evil.sql.gz"
+    path.write_bytes(gzip.compress(text[:trailer] + ATTACKS[attack] + text[trailer:]))
+    before = fingerprint(lab)
+    with pytest.raises(RestoreError):
+        lab.restore("swapped", file=str(path))
+    assert fingerprint(lab) == before
+    assert pg_lab.docker("exec", lab.server.name, "sh", "-c", f"test -e {FLAG} && echo ran || true") == ""
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda packed, _text: packed[:-200], "damaged or was cut off"),
+        (lambda packed, _text: packed[:5000] + bytes([packed[5000] ^ 1]) + packed[5001:], "damaged"),
+        (
+            lambda _packed, text: gzip.compress(text[: text.index(b"COPY public.ledger") + 90]),
+            "middle of a table's rows",
+        ),
+        (lambda _packed, text: gzip.compress(text[: text.index(b"-- PostgreSQL database dump complete")]), "cut off"),
+        (lambda _packed, _text: b"", "no statement"),
+        (lambda _packed, _text: gzip.compress(b""), "no statement"),
+    ],
+)
+def test_an_incomplete_plain_dump_is_refused_before_its_first_statement(
+    lab: Lab, tmp_path: Path, damage: Any, words: str
+) -> None:
+    text = plain(lab)
+    path = tmp_path / "db_shop_half.sql.gz"
+    path.write_bytes(damage(gzip.compress(text), text))
+    before = fingerprint(lab)
+    with pytest.raises(RestoreError, match=words):
+        lab.restore("swapped", file=str(path))
+    assert fingerprint(lab) == before

@@ -1,0 +1,252 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A private PostgreSQL server in a container, a database with a bit of everything, and a client that keeps a ledger."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg2
+
+IMAGE = "schedgen-demo-postgres:trixie"
+# Characters that pgpass files and shells take for their own.
+PASSWORD = r"p:w\d'$x"
+DATABASE = "shop"
+OWNER = "shop"
+
+EVERYTHING = """
+CREATE ROLE reader NOLOGIN;
+CREATE ROLE web LOGIN PASSWORD 'web';
+CREATE EXTENSION pg_trgm;
+CREATE SCHEMA sales;
+CREATE TYPE sales.state AS ENUM ('new', 'paid', 'sent');
+CREATE TABLE customers (
+  id serial PRIMARY KEY, name text NOT NULL, kind varchar(10) CHECK (kind IN ('shop', 'person')), extra jsonb,
+  raw json);
+CREATE TABLE sales.orders (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int NOT NULL REFERENCES customers, state sales.state,
+  total numeric(10,2), twice numeric GENERATED ALWAYS AS (total * 2) STORED, at timestamptz DEFAULT now());
+CREATE TABLE ledger (id bigserial PRIMARY KEY, token text UNIQUE NOT NULL);
+CREATE TABLE "odd "" name" ("a column" int);
+CREATE TABLE measured (at date NOT NULL, value float8) PARTITION BY RANGE (at);
+CREATE TABLE measured_1 PARTITION OF measured FOR VALUES FROM ('2026-01-01') TO ('2026-07-01');
+CREATE TABLE measured_2 PARTITION OF measured FOR VALUES FROM ('2026-07-01') TO ('2027-01-01');
+CREATE FUNCTION lower_name(t text) RETURNS text IMMUTABLE LANGUAGE sql AS $f$ SELECT lower(t); $f$;
+CREATE FUNCTION total(c int) RETURNS numeric LANGUAGE sql
+  BEGIN ATOMIC SELECT sum(total) FROM sales.orders WHERE customer = c; END;
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := trim(NEW.name); RETURN NEW; END;';
+CREATE TRIGGER touched BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE INDEX customers_lower ON customers (lower_name(name));
+CREATE INDEX customers_trgm ON customers USING gin (name gin_trgm_ops);
+CREATE VIEW good AS SELECT id, name FROM customers WHERE kind = 'shop';
+CREATE MATERIALIZED VIEW turnover AS SELECT customer, sum(total) AS sum FROM sales.orders GROUP BY customer;
+CREATE RULE kept AS ON DELETE TO customers WHERE OLD.id < 0 DO INSTEAD (SELECT 1; SELECT 2);
+ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY everybody ON customers FOR SELECT TO reader USING (kind <> 'person');
+GRANT USAGE ON SCHEMA sales TO reader;
+GRANT SELECT ON sales.orders, customers TO reader;
+INSERT INTO customers (name, kind, extra, raw)
+  SELECT 'Käthe ' || i || E' \\\\ x', (ARRAY['shop', 'person'])[1 + i % 2], jsonb_build_object('n', i),
+    '{"b": 1, "a":2}' FROM generate_series(1, 2000) i;
+INSERT INTO sales.orders (customer, state, total)
+  SELECT 1 + i % 2000, (ARRAY['new', 'paid', 'sent']::sales.state[])[1 + i % 3], i / 7.0
+  FROM generate_series(1, 6000) i;
+INSERT INTO measured SELECT date '2026-01-01' + i % 364, i FROM generate_series(1, 1000) i;
+INSERT INTO ledger (token) SELECT 'seed-' || i FROM generate_series(1, 50) i;
+INSERT INTO "odd "" name" VALUES (1), (NULL);
+SELECT lo_from_bytea(0, '\\x00ff10');
+REFRESH MATERIALIZED VIEW turnover;
+ANALYZE;
+"""
+PROPERTIES = """
+COMMENT ON DATABASE shop IS 'the shop''s own words \\ here';
+ALTER DATABASE shop SET search_path TO "$user", public, sales;
+ALTER DATABASE shop SET work_mem TO '5MB';
+ALTER DATABASE shop SET "app.greeting" TO 'it''s';
+ALTER ROLE web IN DATABASE shop SET statement_timeout TO '9s';
+ALTER DATABASE shop CONNECTION LIMIT 77;
+REVOKE CONNECT ON DATABASE shop FROM PUBLIC;
+GRANT CONNECT ON DATABASE shop TO web WITH GRANT OPTION;
+GRANT TEMPORARY, CONNECT ON DATABASE shop TO reader;
+"""
+
+
+def docker(*words: str, check: bool = True) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True)
+    if check and done.returncode:
+        raise AssertionError(f"docker {' '.join(words)}: {done.stderr}")
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of a test run: its container, Compose project and address."""
+
+    name: str
+    project: str
+    address: str = ""
+    port: int = 5432
+
+    def connect(self, database: str = DATABASE, user: str = OWNER, password: str = PASSWORD) -> Any:
+        connection = psycopg2.connect(
+            host=self.address, port=self.port, dbname=database, user=user, password=password, connect_timeout=5
+        )
+        connection.autocommit = True
+        return connection
+
+    def sql(self, statement: str, database: str = DATABASE) -> list[tuple[Any, ...]]:
+        connection = self.connect(database)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return list(cursor.fetchall()) if cursor.description else []
+        finally:
+            connection.close()
+
+    def databases(self) -> set[str]:
+        return {row[0] for row in self.sql("SELECT datname FROM pg_database WHERE NOT datistemplate", "postgres")}
+
+    def wait(self, seconds: float = 60) -> Server:
+        """Return the server with its address of now, once it lets somebody in."""
+        end = time.monotonic() + seconds
+        while True:
+            address = docker(
+                "inspect",
+                "--format",
+                "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+                self.name,
+                check=False,
+            )
+            found = replace(self, address=address)
+            try:
+                found.sql("SELECT 1")
+            except psycopg2.Error:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+            else:
+                return found
+
+
+def start(name: str, *options: str, settings: tuple[str, ...] = ()) -> Server:
+    """Start a server that looks like the service ``postgres`` of a Compose project of its own."""
+    docker("rm", "--force", "--volumes", name, check=False)
+    label = "com.docker.compose."
+    labels = {"project": name, "service": "postgres", "oneoff": "False", "container-number": "1"}
+    docker(
+        "run",
+        "--detach",
+        f"--name={name}",
+        *[f"--label={label}{key}={value}" for key, value in labels.items()],
+        f"--env=POSTGRES_USER={OWNER}",
+        f"--env=POSTGRES_DB={DATABASE}",
+        f"--env=POSTGRES_PASSWORD={PASSWORD}",
+        *options,
+        IMAGE,
+        "postgres",
+        "-cwal_level=logical",
+        "-cmax_prepared_transactions=4",
+        "-cmax_wal_size=64MB",
+        *settings,
+    )
+    return Server(name, name).wait()
+
+
+def fill(server: Server) -> None:
+    """Make the live database anew, with a bit of everything, and remove every other one."""
+    for name in server.databases() - {"postgres"}:
+        server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+    for role in ("reader", "web"):
+        server.sql(f"DROP ROLE IF EXISTS {role}", "postgres")
+    server.sql(f"CREATE DATABASE {DATABASE} TEMPLATE template0", "postgres")
+    server.sql(EVERYTHING)
+    for statement in PROPERTIES.strip().splitlines():
+        server.sql(statement, "postgres")
+
+
+class Writer(threading.Thread):
+    """Writes rows as fast as one client does, and connects again after a failure. Remembers what was acknowledged."""
+
+    def __init__(self, server: Server, pause: float = 0.002) -> None:
+        super().__init__(daemon=True)
+        self.acknowledged: list[str] = []
+        self.failed = 0
+        self.longest_gap = 0.0
+        self._server, self._pause = server, pause
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        connection: Any = None
+        number, last = 0, time.monotonic()
+        while not self._over.wait(self._pause):
+            token = f"w{number}"
+            number += 1
+            try:
+                if connection is None:
+                    connection = self._server.connect()
+                with connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO ledger (token) VALUES (%s)", (token,))
+            except psycopg2.Error:
+                self.failed += 1
+                if connection is not None:
+                    connection.close()
+                connection = None
+                continue
+            self.acknowledged.append(token)
+            now = time.monotonic()
+            self.longest_gap = max(self.longest_gap, now - last)
+            last = now
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Writer:
+        self.start()
+        self.until(5)
+        return self
+
+    def until(self, more: int, seconds: float = 20) -> None:
+        """Wait until ``more`` further rows were acknowledged."""
+        wanted, end = len(self.acknowledged) + more, time.monotonic() + seconds
+        while len(self.acknowledged) < wanted:
+            assert time.monotonic() < end, f"only {len(self.acknowledged)} writes were acknowledged"
+            time.sleep(0.01)
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def parameters(server: Server, state_dir: str, **more: Any) -> dict[str, Any]:
+    """Return a module's arguments as Ansible gives them, with defaults."""
+    return {
+        "application": "shop",
+        "state_dir": state_dir,
+        "project_name": server.project,
+        "database": DATABASE,
+        "database_service": "postgres",
+        "database_user": OWNER,
+        "database_host": "",
+        "database_port": 5432,
+        "database_password_file": None,
+        "migration_tool": "none",
+        "migration_table": "",
+        "admin_user": "",
+        "admin_password_file": None,
+        "run": "",
+        "id": "",
+        "file": None,
+        "name": "",
+        "jobs": 2,
+        "drill": False,
+        "again": False,
+        "pooler": None,
+        "exact": [],
+        "owner": "",
+        "reason": "",
+        **more,
+    }
