@@ -7,13 +7,14 @@
     kill_during.py (--exists GLOB | --step STEP) [--host-side] [--then-step STEP] -- COMMAND …
 
 The moment is when a file matching GLOB exists, or when the newest run's journal has begun STEP. The command's whole
-process group is killed; with --host-side the module that runs on the host as well. With --then-step it waits until
+process group is killed; with --host-side all that it started as well, the module on the host among them. With --then-step it waits until
 the journal says that this step is done: what the host finishes by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import os
 import signal
@@ -33,20 +34,19 @@ def reached(step: str, statuses: tuple[str, ...]) -> bool:
     return any(entry["step"] == step and entry["status"] in statuses for entry in lab_client.journal())
 
 
-def modules_on_the_host() -> list[int]:
-    """Return the processes that run one of this collection's modules, and their pg_dump containers' clients."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+def descendants(ancestor: int) -> list[int]:
+    """Return the processes that a process has started, directly or through others: on this host, its modules too."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
+            # The second field is a name in brackets, and may have spaces in it.
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
             continue
-        if (
-            any(name in words for name in ("AnsiballZ_", "schedgen-rollback-dump-"))
-            and int(path.parent.name) != os.getpid()
-        ):
-            found.append(int(path.parent.name))
-    return found
+    found = [ancestor]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
 
 
 def main() -> int:
@@ -74,12 +74,11 @@ def main() -> int:
     if process.poll() is not None:
         print(f"the command ended with exit code {process.returncode} before the moment came")
         return 1
+    hosts = descendants(process.pid) if chosen.host_side else []
     os.killpg(process.pid, signal.SIGKILL)
-    for pid in modules_on_the_host() if chosen.host_side else ():
-        try:
+    for pid in hosts:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
     process.wait()
     print("killed")
     if chosen.then_step:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 CODE_SERVICES = ("backend", "frontend", "pdf-worker")
+STATE = f"{os.environ.get('SCHEDGEN_DEMO_DIR', '/opt/schedgen-demo')}/state/schedgen"
 
 
 class Case:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from molecule_cases import Case
+from molecule_cases import STATE, Case
 
 BAD = ["http-500", "crash", "never-healthy", "slow", "config-bad", "service-added", "service-removed"]
 
@@ -60,7 +60,7 @@ def test_the_application_answers(host: Any) -> None:
 
 
 def test_the_records_are_for_root_alone(host: Any) -> None:
-    state = host.file(host.ansible.get_variables()["rollback_state_dir"] + "/schedgen")
+    state = host.file(STATE)
     assert state.is_directory
     assert state.mode == 0o700
     readable = host.run("find %s -perm /077 -not -type l", state.path)
