@@ -7,8 +7,8 @@
     kill_during.py (--exists GLOB | --step STEP) [--host-side] [--then-step STEP] -- COMMAND …
 
 The moment is when a file matching GLOB exists, or when the newest run's journal has begun STEP. The command's whole
-process group is killed; with --host-side all that it started as well, the module on the host among them. With --then-step it waits until
-the journal says that this step is done: what the host finishes by itself.
+process group is killed; with --host-side all that it started as well, the module on the host among them. With
+--then-step it waits until the journal says that this step is done: what the host finishes by itself.
 """
 
 from __future__ import annotations
