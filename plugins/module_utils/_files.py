@@ -206,7 +206,7 @@ def record(src: str, kinds: Mapping[str, str], folder: str = "") -> tuple[FileRe
         if folder:
             stored = os.path.join("files", "absolute" + path if os.path.isabs(path) else os.path.join("project", path))
             copy = os.path.join(folder, stored)
-            os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
+            _make_folders(os.path.dirname(copy), 0o700)
             shutil.copyfile(full, copy)
             os.chmod(copy, 0o600)
         records.append(
@@ -261,7 +261,7 @@ def put_back(
             full = full_path(src, change.path)
             if change.action == "set aside":
                 kept = os.path.join(aside, change.path.lstrip("/"))
-                os.makedirs(os.path.dirname(kept), mode=0o700, exist_ok=True)
+                _make_folders(os.path.dirname(kept), 0o700)
                 shutil.move(full, kept)
                 continue
             entry = by_path[change.path]
@@ -269,7 +269,7 @@ def put_back(
                 os.chown(full, entry.uid, entry.gid)
                 os.chmod(full, int(entry.mode, 8))
                 continue
-            _make_folders(os.path.dirname(full), owner.st_uid, owner.st_gid)
+            _make_folders(os.path.dirname(full), 0o755, (owner.st_uid, owner.st_gid))
             temporary = f"{full}{TEMPORARY}{os.getpid()}"
             try:
                 _write_copy(entry, source, temporary)
@@ -299,12 +299,13 @@ def _write_copy(entry: FileRecord, source: str, path: str) -> None:
     os.chmod(path, int(entry.mode, 8))
 
 
-def _make_folders(path: str, uid: int, gid: int) -> None:
-    """Make missing parent folders, owned like the project's folder."""
+def _make_folders(path: str, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Make missing folders, every one of them with this mode and owner (makedirs would do so for the last one only)."""
     missing = []
     while path and not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
     for folder in reversed(missing):
-        os.mkdir(folder, 0o755)
-        os.chown(folder, uid, gid)
+        os.mkdir(folder, mode)
+        if owner:
+            os.chown(folder, *owner)
