@@ -47,7 +47,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import St
 SETTLED = 2.0
 # A service that was restarted this often since the switch does not get well by waiting.
 HOPELESS_RESTARTS = 3
-POLL = 0.2
+POLL = 0.4
 
 
 class PrepareError(Exception):

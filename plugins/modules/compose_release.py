@@ -295,7 +295,7 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     safety = store.point(parameters["safety"])
     if safety.manifest is None:
         raise _switching.PrepareError(f"the safety restore point {safety.id} cannot be used: {safety.problem}")
-    running = _releases.read(client, application).release
+    running = _releases.running_release(client, application)
     if running.id != plan.running:
         raise _switching.PrepareError(
             f"something was deployed after the plan was made: {running.label} ({running.id}) runs"
@@ -306,7 +306,7 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         signal.signal(name, signal.SIG_IGN)
     before = safety.manifest.release
     timings = _switching.Switch(client, store, run, prepared, before, safety.path, parameters["deadline"]).carry_out()
-    after = _releases.read(client, application).release
+    after = _releases.running_release(client, application)
     store.journal(run, "release", "done", release=after.id, label=after.label)
     marked = mark_releases(store, plan, parameters, after.id)
     told = ", ".join(f"{name} {seconds} s" for name, seconds in timings.items())

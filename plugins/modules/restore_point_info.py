@@ -154,7 +154,7 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
         headline += f", {len(result['problems'])} damaged" if result["problems"] else ", every file as recorded"
         lines += [f"{name}: {'; '.join(wrong)}" for name, wrong in result["problems"].items()]
     if parameters["candidate"]:
-        running = _releases.read(_compose.connect(), application_of(parameters)).release
+        running = _releases.running_release(_compose.connect(), application_of(parameters))
         choice = _candidate.choose_release([point.summary() for point in points], running.id)
         result["running"] = {"id": running.id, "label": running.label}
         result["candidate"] = asdict(choice)

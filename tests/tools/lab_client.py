@@ -117,7 +117,9 @@ def docker(*arguments: str) -> str:
 def containers() -> list[dict[str, Any]]:
     """Return the engine's inspection of every container of the application."""
     ids = docker("ps", "-aq", "--filter", "label=com.docker.compose.project=schedgen").split()
-    return cast("list[dict[str, Any]]", json.loads(docker("inspect", *ids))) if ids else []
+    # One that is removed between the list and the look is simply not in the answer.
+    done = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=False)
+    return cast("list[dict[str, Any]]", json.loads(done.stdout)) if ids else []
 
 
 def service_of(container: Mapping[str, Any]) -> str:
