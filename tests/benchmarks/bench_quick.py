@@ -4,10 +4,10 @@
 
 """Measure the quick rollback against a plain `docker compose up -d` (the floor) and against the manual guide.
 
-Every method goes from v1.1 back to v1 on the reference application, under the same load, in interleaved rounds. Both
-releases are good, so every failed request is the method's own. Seconds run from the command to the moment when the
-front door answers as v1 and every container is healthy, seen by an observer that belongs to no method. The last line is
-JSON with the medians.
+Every method goes from v1.1 back to v1 on the reference application, in interleaved rounds: once without load, for the
+time, and once under load, for the requests that fail. Both releases are good, so every failed request is the method's
+own. Seconds run from the command to the moment when the front door answers as v1 and every container is healthy, seen
+by an observer that belongs to no method. The last line is JSON with the medians.
 """
 
 from __future__ import annotations
@@ -103,6 +103,12 @@ def seconds_to_healthy(method: Callable[[], None]) -> tuple[float, float]:
     return healthy, time.monotonic() - started
 
 
+def deploy_the_next_release() -> None:
+    """Have v1.1 running and healthy."""
+    lab.lab("deploy", "v1.1")
+    lab.wait_until(lambda: not lab.unhealthy(), "v1.1 is healthy")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -119,11 +125,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(chosen.rounds):
             for name, method in methods.items():
-                lab.lab("deploy", "v1.1")
-                lab.wait_until(lambda: not lab.unhealthy(), "v1.1 is healthy")
+                deploy_the_next_release()
+                took, ended = seconds_to_healthy(method)
+                deploy_the_next_release()
                 ledger = Path(folder, f"{name}-{number}.jsonl")
                 with lab.load(ledger, rate=chosen.rate):
-                    took, ended = seconds_to_healthy(method)
+                    seconds_to_healthy(method)
                 lost = int(lab.judged(ledger)["failed"])
                 seconds[name].append(took)
                 ends[name].append(ended)
