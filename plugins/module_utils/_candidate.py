@@ -36,7 +36,6 @@ class Point:
     labels: tuple[str, ...] = ()
     parts: tuple[str, ...] = ("release",)
     problem: str = ""
-    images_missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
