@@ -9,9 +9,11 @@ through ``docker compose``, because only it knows how it renders and hashes a pr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,6 +140,39 @@ def containers(
     except (docker.errors.DockerException, OSError) as error:
         raise EngineError(f"the Docker engine did not list the containers of {project}: {error}") from error
     return sorted(found, key=lambda state: (state.service, state.number, state.name))
+
+
+def stop(client: Any, project: str, services: Iterable[str]) -> tuple[str, ...]:
+    """Stop every container of these services, all at once and each in its own time; return the ids of those stopped.
+
+    Raises :class:`EngineError`.
+    """
+    states = ("running", "restarting", "paused")
+    found = [state.id for state in containers(client, project, services=services) if state.state in states]
+    docker = _libraries.docker()
+
+    def stop_one(identifier: str) -> None:
+        # What removed it meanwhile has stopped it too.
+        with contextlib.suppress(docker.errors.NotFound):
+            client.api.stop(identifier)
+
+    try:
+        with ThreadPoolExecutor(max_workers=max(1, len(found))) as pool:
+            list(pool.map(stop_one, found))
+    except (docker.errors.DockerException, OSError) as error:
+        raise EngineError(f"the services of {project} cannot be stopped: {error}") from error
+    return tuple(found)
+
+
+def start(client: Any, identifiers: Iterable[str]) -> list[str]:
+    """Start stopped containers again; return what is wrong with those that do not start."""
+    wrong = []
+    for identifier in identifiers:
+        try:
+            client.api.start(identifier)
+        except (_libraries.docker().errors.DockerException, OSError) as error:
+            wrong.append(f"container {identifier[:12]} does not start again: {error}")
+    return wrong
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,12 @@ import threading
 import time
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _invariants, _libraries, _pgtools
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _catalog_reader,
+    _invariants,
+    _libraries,
+    _pgtools,
+)
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import applied_query
 from ansible_collections.schedgen.rollback.plugins.module_utils._pgtools import Script
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, connect
@@ -137,9 +142,10 @@ def dump(
 ) -> dict[str, Any]:
     """Dump ``login``'s database into ``folder``/database and return what was recorded of it.
 
-    A parallel directory-format dump in the snapshot in which the invariants are read, with the roles and settings of
-    the whole server beside it. ``lock_timeout`` in seconds is how long pg_dump waits for a table's lock; contents are
-    hashed up to ``hash_limit`` bytes of database. Raises :class:`DumpError`, ``ToolError`` and ``DatabaseError``.
+    A parallel directory-format dump in the snapshot in which catalogue and invariants are read, with the roles and
+    settings of the whole server beside it. ``lock_timeout`` in seconds is how long pg_dump waits for a table's lock;
+    contents are hashed up to ``hash_limit`` bytes of database. Raises :class:`DumpError`, ``ToolError`` and
+    ``DatabaseError``.
 
     Method: PostgreSQL's documentation of pg_dump (directory format, ``--snapshot``) and of pg_export_snapshot().
     """
@@ -174,6 +180,8 @@ def dump(
             worker = _DumpThread(store, login, script, version)
             worker.start()
             try:
+                # First: what the invariants need sets the session's search path.
+                _catalog_reader.keep(folder, _catalog_reader.read(cursor))
                 recorded = _read(cursor, login.dbname, tool, table, hashed=size <= hash_limit)
             finally:
                 worker.join()

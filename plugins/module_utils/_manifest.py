@@ -261,8 +261,3 @@ def from_json(text: str) -> Manifest:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"the manifest cannot be read: {error!r}") from error
-
-
-def added_migrations(applied: list[str], recorded: list[str]) -> tuple[list[str], list[str]]:
-    """Return the migrations applied since ``recorded``, and those recorded that are applied no more, in order."""
-    return [name for name in applied if name not in recorded], [name for name in recorded if name not in applied]

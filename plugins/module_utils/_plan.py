@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Judgement
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     Release,
     ServiceRelease,
-    added_migrations,
     repository_of,
 )
 
@@ -32,16 +32,6 @@ class Image:
     place: str
     reference: str
     points_to: str
-
-
-@dataclass(frozen=True)
-class Schema:
-    """Whether the applied migrations are those of the target: equal, differs, unknown or not compared."""
-
-    verdict: str
-    added: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class Plan:
     start: tuple[str, ...]
     remove: tuple[str, ...]
     scale: tuple[tuple[str, int], ...]
-    schema: Schema
+    schema: Judgement
     warnings: tuple[str, ...] = ()
 
     @property
@@ -101,14 +91,6 @@ class Plan:
         if self.remove:
             told.append(f"remove what this release does not have: {', '.join(self.remove)}")
         return told
-
-
-def compare_schema(applied: Sequence[str] | None, recorded: Sequence[str] | None, reason: str = "") -> Schema:
-    """Compare the applied migrations with the target's. None on either side means that it is not known."""
-    if applied is None or recorded is None:
-        return Schema("unknown", reason=reason or "the migration history is not known on both sides")
-    added, missing = added_migrations(list(applied), list(recorded))
-    return Schema("differs" if added or missing else "equal", tuple(added), tuple(missing))
 
 
 def services_to_replace(
@@ -187,8 +169,8 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         values["images"] = tuple(Image(**entry) for entry in data["images"])
         values["files"] = tuple((path, action) for path, action in data["files"])
         values["scale"] = tuple((name, int(count)) for name, count in data["scale"])
-        schema = data["schema"]
-        values["schema"] = Schema(schema["verdict"], tuple(schema["added"]), tuple(schema["missing"]), schema["reason"])
+        schema = dict(data["schema"])
+        values["schema"] = Judgement(schema.pop("verdict"), **{key: tuple(value) for key, value in schema.items()})
         for name in ("replace", "start_first", "start", "remove", "warnings"):
             values[name] = tuple(data[name])
     except (KeyError, TypeError) as error:

@@ -25,6 +25,9 @@ PRESSURE = 0.10
 MARK = "schedgen.rollback "
 KINDS = ("side", "ready", "set aside")
 _WORDS = {"side": "side", "ready": "ready", "set aside": "old"}
+# Why a database was set aside, where that matters later: an undo, a copy made for a revert that has not ended yet, the
+# copy of one that has, and what a revert that failed had left.
+UNDONE, REVERTING, REVERTED, FAILED_REVERT = "undone", "reverting", "reverted", "failed revert"
 # Settings whose value is a list of quoted names; every other value is one literal.
 _LISTS = (
     "local_preload_libraries",
@@ -145,21 +148,40 @@ class Standing:
 
     @property
     def newest_aside(self) -> Beside | None:
-        """Return the set-aside database that was live last."""
-        return self.aside[0] if self.aside else None
+        """Return the set-aside database that was live last and was whole."""
+        whole = (entry for entry in self.aside if entry.mark and entry.mark.note not in (REVERTING, FAILED_REVERT))
+        return next(whole, None)
+
+    @property
+    def predecessor(self) -> Beside | None:
+        """Return the set-aside database whose place the live one has taken, or that was copied from it for a revert.
+
+        It names its successor by object id, which a rename does not change.
+        """
+        if self.live is None:
+            return None
+        oid = self.live.oid
+        return next((entry for entry in self.aside if entry.mark and entry.mark.successor == oid), None)
 
     @property
     def restored_from(self) -> str:
-        """Return the restore point that the live database was restored from, '' when it never was.
-
-        The set-aside database names its successor by object id, which a rename does not change.
-        """
-        if self.live is None:
+        """Return the restore point that the live database was restored from, '' when it never was."""
+        before = self.predecessor
+        if before is None or before.mark is None or before.mark.note in (REVERTING, REVERTED):
             return ""
-        for entry in self.aside:
-            if entry.mark and entry.mark.successor == self.live.oid:
-                return entry.mark.successor_point
-        return ""
+        return before.mark.successor_point
+
+    @property
+    def reverted_to(self) -> str:
+        """Return the restore point to whose migrations the live database was taken back last, '' when it was not."""
+        before = self.predecessor
+        return before.mark.successor_point if before and before.mark and before.mark.note == REVERTED else ""
+
+    @property
+    def unfinished(self) -> Beside | None:
+        """Return the copy of the live database that was set aside for a revert which did not come to its end."""
+        before = self.predecessor
+        return before if before and before.mark and before.mark.note == REVERTING else None
 
 
 def standing(application: str, database: str, databases: Sequence[Beside]) -> Standing:

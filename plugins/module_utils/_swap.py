@@ -25,6 +25,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._databases impor
     RECOVERY,
     Database,
     RestoreError,
+    drop,
     look_at_server,
     read_standing,
     terminate,
@@ -35,6 +36,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan im
     Beside,
     Mark,
     ident,
+    literal,
+    megabytes,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import now
 
@@ -112,11 +115,17 @@ def swap(database: Database, incoming: Beside, *, note: str = "", pooler: Pooler
 
 
 def _fenced(
-    database: Database, cursor: Any, names: Sequence[str], statements: Sequence[str], *, live_there: bool
+    database: Database,
+    cursor: Any,
+    names: Sequence[str],
+    statements: Sequence[str],
+    *,
+    live_there: bool,
+    transaction: bool = True,
 ) -> tuple[int, int]:
-    """Fence the live database, end its sessions and run ``statements`` in one transaction.
+    """Fence the live database, end its sessions and run ``statements``, in one transaction unless told otherwise.
 
-    Return how many sessions were ended, and in which attempt it worked.
+    Return how many sessions were ended, and in which attempt it worked. The fence stays.
     """
     psycopg2 = _libraries.psycopg2()
     ended = 0
@@ -127,13 +136,12 @@ def _fenced(
             if live_there:
                 cursor.execute(fence)
             ended += terminate(cursor, *names)
-            cursor.execute("BEGIN")
             try:
-                for statement in statements:
+                for statement in ["BEGIN", *statements, "COMMIT"] if transaction else statements:
                     cursor.execute(statement)
-                cursor.execute("COMMIT")
             except psycopg2.errors.ObjectInUse:
-                cursor.execute("ROLLBACK")
+                if transaction:
+                    cursor.execute("ROLLBACK")
                 if attempt == ATTEMPTS:
                     raise
                 continue
@@ -211,7 +219,86 @@ def put_back(database: Database, name: str = "", *, pooler: Pooler | None = None
     if chosen is None or chosen.mark is None:
         what = f"no set-aside database {name}" if name else "no set-aside database"
         raise RestoreError(f"there is {what} of {database.name} to go back to")
-    return swap(database, chosen, note="undone", pooler=pooler), chosen.mark
+    return swap(database, chosen, note=plan.UNDONE, pooler=pooler), chosen.mark
+
+
+# -- a copy for a revert -----------------------------------------------------------------------------------------------
+
+
+def set_copy_aside(database: Database, target: str, *, lasting: bool = True) -> Beside:
+    """Copy the live database inside its server before migrations are taken back on it; return the copy, set aside.
+
+    Ends every session in the live database, which stays the live one. ``target`` is the restore point that the revert
+    goes to, ``lasting`` says that the copy may have to take the live one's place again. Method: ``CREATE DATABASE …
+    TEMPLATE … STRATEGY FILE_COPY`` of PostgreSQL's documentation. Raises :class:`RestoreError`; then the live database
+    is open and as it was.
+    """
+    psycopg2 = _libraries.psycopg2()
+    stamp = identifier(now())
+    side = plan.beside_name(database.name, "side", stamp)
+    aside = plan.beside_name(database.name, "set aside", stamp)
+    with database.cursor(deadline=RECOVERY) as cursor:
+        server = look_at_server(database, cursor)
+        stands = read_standing(cursor, database)
+        properties = _dump.read_properties(cursor, database.name)
+        if stands.live is None or properties is None:
+            raise RestoreError(f"there is no database {database.name} to copy")
+        # A template copy waits in vain for prepared transactions; slots and subscriptions forbid to swap it back only.
+        blocked = plan.swap_blockers(server if lasting else replace(server, slots=(), subscriptions=()))
+        needed = int(stands.live.size * plan.ROOM_FACTOR) + server.wal
+        if server.free is not None and server.free < needed:
+            blocked = (*blocked, f"a copy needs {megabytes(needed)}, and {megabytes(server.free)} are free")
+        if server.lacking:
+            blocked = (*blocked, *(f"the login {lack}" for lack in server.lacking))
+        if blocked:
+            raise RestoreError(f"the live database cannot be copied first: {'; '.join(blocked)}")
+        mark = Mark(
+            database.store.application,
+            database.name,
+            "set aside",
+            point=stands.restored_from,
+            verified=True,
+            at=stamp,
+            run=database.run,
+            comment=properties.comment,
+            successor=stands.live.oid,
+            successor_point=target,
+            note=plan.REVERTING,
+        )
+        strategy = " STRATEGY FILE_COPY" if server.version >= 150000 else ""
+        create = f"CREATE DATABASE {ident(side)} TEMPLATE {ident(database.name)}{strategy}"
+        unverified = literal(plan.mark_text(replace(mark, kind="side", verified=False, successor=0, note="")))
+        try:
+            _fenced(database, cursor, [database.name], [create], live_there=True, transaction=False)
+            for statement in (
+                f"ALTER DATABASE {ident(database.name)} WITH ALLOW_CONNECTIONS true",
+                f"COMMENT ON DATABASE {ident(side)} IS {unverified}",
+                f"ALTER DATABASE {ident(side)} WITH ALLOW_CONNECTIONS false",
+                *plan.property_statements(side, properties),
+                # In one transaction, so that the name and what it is change together.
+                "BEGIN",
+                f"COMMENT ON DATABASE {ident(side)} IS {literal(plan.mark_text(mark))}",
+                f"ALTER DATABASE {ident(side)} RENAME TO {ident(aside)}",
+                "COMMIT",
+            ):
+                cursor.execute(statement)
+        except (psycopg2.Error, RestoreError) as error:
+            with contextlib.suppress(DatabaseError), database.cursor(deadline=RECOVERY) as again:
+                again.execute(f"ALTER DATABASE {ident(database.name)} WITH ALLOW_CONNECTIONS true")
+                drop(again, side)
+            raise RestoreError(f"the live database cannot be copied first: {str(error).strip()}") from error
+        made = read_standing(cursor, database).unfinished
+    if made is None:
+        raise RestoreError(f"the copy {aside} is gone")
+    return made
+
+
+def keep_copy(database: Database, copy: Beside) -> None:
+    """Mark a revert's copy as no longer needed to come back from a half-way state. It stays set aside."""
+    if copy.mark is not None:
+        text = literal(plan.mark_text(replace(copy.mark, note=plan.REVERTED)))
+        with database.cursor(deadline=RECOVERY) as cursor:
+            cursor.execute(f"COMMENT ON DATABASE {ident(copy.name)} IS {text}")
 
 
 # -- what a set-aside database holds -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -27,6 +27,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _releases,
     _targets,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Judgement
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import (
     ContainerState,
     Project,
@@ -182,15 +183,15 @@ def prepare(
     *,
     database_service: str,
     login: Login | None,
-    applied: Sequence[str] | None,
-    schema_reason: str = "",
+    judge: Callable[[_targets.Target], Judgement],
     start_first: Sequence[str] = (),
     fetch: bool = True,
     pull_timeout: float = 300,
 ) -> tuple[Prepared, _releases.Running]:
     """Find out everything that can fail, and have everything present; touch nothing that runs.
 
-    Raises :class:`PrepareError`, and what reading, resolving and rendering raise.
+    ``judge`` says whether the target can live with the database's schema. Raises :class:`PrepareError`, and what
+    reading, resolving and rendering raise.
     """
     running = _releases.read(client, application)
     target = _targets.resolve(client, store, application, running, name, staging, pull=fetch, timeout=pull_timeout)
@@ -221,7 +222,7 @@ def prepare(
         start=tuple(start),
         remove=tuple(remove),
         scale=_scale(target, references),
-        schema=_plan.compare_schema(applied, target.migrations, schema_reason),
+        schema=judge(target),
         warnings=tuple(dict.fromkeys([*warnings, *drift])),
     )
     project = _real_project(application, target)

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _command, _files, _git
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _catalog_reader,
+    _command,
+    _files,
+    _git,
+    _schema,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Judgement
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import Image, Project, image
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     GitRecord,
@@ -24,6 +31,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._plan import (
     parse_images,
     target_release,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login
 from ansible_collections.schedgen.rollback.plugins.module_utils._releases import Application, Running
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint
 
@@ -139,7 +147,8 @@ def _from_point(store: Store, application: Application, name: str, staging: str)
 
 def _damaged_files(store: Store, point: StoredPoint, manifest: Manifest) -> list[str]:
     """Verify only what an application rollback uses: reading a whole dump would take time that an outage has not."""
-    only = {path: entry for path, entry in manifest.checksums.items() if path.startswith("files/")}
+    used = ("files/", _catalog_reader.FILE)
+    only = {path: entry for path, entry in manifest.checksums.items() if path.startswith(used)}
     return store.verify(replace(point, manifest=replace(manifest, checksums=only)))
 
 
@@ -244,3 +253,20 @@ def rendered_replicas(rendered: Mapping[str, Any], service: str) -> int:
     entry = rendered["services"][service]
     deploy = (entry.get("deploy") or {}).get("replicas")
     return int(deploy if deploy is not None else entry.get("scale", 1))
+
+
+def judge_schema(login: Login | None, settings: _schema.Settings, reason: str, target: Target) -> Judgement:
+    """Judge whether a target can live with the database's schema; ``reason`` says why there is no login.
+
+    What cannot be asked is not known, and no error: the caller decides.
+    """
+    if login is None:
+        return Judgement("unknown", (reason,))
+    try:
+        catalog = _catalog_reader.recorded(target.source) if target.source else None
+        if catalog is None and target.migrations is None:
+            return Judgement("unknown", ("no migration history and no catalogue was recorded with the target",))
+        against = _schema.Reference(target.name, target.release.label, target.migrations, catalog)
+        return _schema.assess(login, settings, against).judgement
+    except (DatabaseError, ValueError) as error:
+        return Judgement("unknown", (f"the database cannot be asked: {error}",))

@@ -52,7 +52,7 @@ options:
     default: ''
   accept_schema:
     description:
-      - Go on although the applied migrations are not those of the target.
+      - Go on although the target cannot live with the database's schema, or nobody knows whether it can.
     type: bool
     default: false
   start_first:
@@ -143,6 +143,7 @@ rollback_screen:
   type: dict
 """
 
+import functools
 import os
 import shutil
 import signal
@@ -159,7 +160,10 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _plan,
     _postgres,
     _releases,
+    _schema,
     _switching,
+    _targets,
+    _words,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
     EXPECTED,
@@ -170,18 +174,13 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._declared import
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
 
 
-def read_history(client: Any, parameters: Mapping[str, Any]) -> tuple[Any, Any, str]:
-    """Return the database login and the applied migrations, each None where it cannot be had, and why."""
-    if not parameters["database"]:
-        return None, None, "the application has no database"
+def database_login(client: Any, parameters: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the database's login, None where it cannot be had, and why."""
     try:
         login = login_of(client, parameters)
-        if login is None or parameters["migration_tool"] == "none":
-            return login, None, "no migration tool is declared"
-        applied = _releases.applied_migrations(login, parameters["migration_tool"], parameters["migration_table"])
-        return login, applied, "the migration tool's table does not exist" if applied is None else ""
     except _postgres.DatabaseError as error:
-        return None, None, f"the database cannot be asked: {error}"
+        return None, f"the database cannot be asked: {error}"
+    return login, "" if login else "the application has no database"
 
 
 def prepare(
@@ -190,7 +189,8 @@ def prepare(
     """Prepare the switch; return it with the module's result. Raises what preparing raises."""
     client = _compose.connect()
     application = application_of(parameters)
-    login, applied, reason = read_history(client, parameters)
+    login, reason = database_login(client, parameters)
+    settings = _schema.Settings(parameters["migration_tool"], parameters["migration_table"])
     parent = None
     if not pretend:
         store.prepare()
@@ -205,8 +205,7 @@ def prepare(
             staging,
             database_service=parameters["database_service"],
             login=login,
-            applied=applied,
-            schema_reason=reason,
+            judge=functools.partial(_targets.judge_schema, login, settings, reason),
             start_first=parameters["start_first"],
             fetch=not pretend,
             pull_timeout=parameters["pull_timeout"],
@@ -252,13 +251,9 @@ def screen(plan: _plan.Plan) -> dict[str, Any]:
         headline = f"Nothing to do: {plan.label} runs already"
     lines = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
     lines += [f"Note: {warning}" for warning in plan.warnings]
-    migrations = {
-        "equal": "migrations are those of the target",
-        "differs": f"{len(plan.schema.added)} migrations added since, {len(plan.schema.missing)} missing",
-    }.get(plan.schema.verdict, f"migrations not compared: {plan.schema.reason}")
     return {
         "headline": headline,
-        "lines": [*lines, f"Schema: {migrations}"],
+        "lines": [*lines, *schema_lines(plan)],
         "rows": [
             {"label": "From", "value": f"{plan.running_label} ({plan.running})"},
             {"label": "To", "value": f"{plan.label} ({plan.kind} {plan.target})"},
@@ -266,21 +261,27 @@ def screen(plan: _plan.Plan) -> dict[str, Any]:
     }
 
 
+def schema_lines(plan: _plan.Plan) -> list[str]:
+    """Say how the database's schema compares with the target's."""
+    schema = plan.schema
+    if schema.verdict == "unknown":
+        return [f"Schema: not compared: {'; '.join(schema.reasons)}"]
+    told = {"equal": f"that of {plan.label}", "compatible": f"{plan.label} can live with it"}
+    since = f", {_words.times(len(schema.added), 'migration')} added since" if schema.added else ""
+    head = f"Schema: {told.get(schema.verdict, f'{plan.label} cannot live with it')}{since}"
+    return [head, *(f"Note: {note}" for note in schema.notes)]
+
+
 def schema_refusal(plan: _plan.Plan, parameters: Mapping[str, Any]) -> str:
     """Return why the schema forbids an application rollback, '' when it does not."""
     schema = plan.schema
     if parameters["accept_schema"] or not plan.changed:
         return ""
-    if schema.verdict == "differs":
-        told = []
-        if schema.added:
-            told.append(f"applied since {plan.label}: {', '.join(schema.added)}")
-        if schema.missing:
-            told.append(f"recorded with {plan.label} and applied no more: {', '.join(schema.missing)}")
-        return f"the database's migrations are not those of {plan.label}; {'; '.join(told)}"
-    compared = plan.kind == "restore point" and parameters["database"] and parameters["migration_tool"] != "none"
-    if schema.verdict == "unknown" and compared and "cannot be asked" in schema.reason:
-        return f"whether the database fits {plan.label} is not known: {schema.reason}"
+    if schema.verdict == "incompatible":
+        return f"{plan.label} cannot live with the database as it is; {'; '.join(schema.reasons)}"
+    compared = plan.kind == "restore point" and parameters["database"]
+    if schema.verdict == "unknown" and compared and any("cannot be asked" in reason for reason in schema.reasons):
+        return f"whether the database fits {plan.label} is not known: {'; '.join(schema.reasons)}"
     return ""
 
 

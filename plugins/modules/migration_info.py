@@ -119,8 +119,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _catalog,
     _compose,
     _failure,
-    _migration_revert,
+    _migration_toolbox,
     _migration_tools,
+    _schema,
     _words,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import EXPECTED, login_of, next_step
@@ -132,20 +133,18 @@ ALTERNATIVES = (
 )
 
 
-def try_tool(
-    client: Any, login: Any, parameters: Mapping[str, Any], settings: _migration_revert.Settings
-) -> dict[str, Any]:
+def try_tool(client: Any, login: Any, parameters: Mapping[str, Any], settings: _schema.Settings) -> dict[str, Any]:
     """Start the tool and say how that went."""
     try:
-        tools = _migration_revert.Toolbox(
+        tools = _migration_toolbox.Toolbox(
             client,
             parameters["application"],
             parameters["project_name"] or parameters["application"],
-            _migration_revert.service_of(parameters),
+            _migration_toolbox.service_of(parameters),
             settings,
         )
         ran = tools.try_tool(login)
-    except (_migration_revert.RevertError, ValueError) as error:
+    except (_migration_toolbox.RevertError, ValueError) as error:
         return {"starts": False, "command": "", "words": str(error)}
     if ran is None:
         return {"starts": None, "command": "", "words": "no command that lists is declared: it was not tried"}
@@ -162,11 +161,11 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
     client = _compose.connect()
     login = login_of(client, parameters)
     if login is None or parameters["migration_tool"] == "none":
-        raise _migration_revert.RevertError("the application has no database, or no migration tool is declared")
-    settings = _migration_revert.settings_of(parameters)
+        raise _migration_toolbox.RevertError("the application has no database, or no migration tool is declared")
+    settings = _schema.settings_of(parameters)
     store = Store(parameters["state_dir"], parameters["application"])
-    against = _migration_revert.reference(store, parameters["to"])
-    found = _migration_revert.assess(login, settings, against)
+    against = _schema.reference(store, parameters["to"])
+    found = _schema.assess(login, settings, against)
     cannot = "" if settings.revert else _migration_tools.tool_of(settings.tool, settings.table).cannot_revert
     result: dict[str, Any] = {
         "to": against.id if against else "",
@@ -186,9 +185,7 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def screen(
-    found: _migration_revert.Assessment, against: _migration_revert.Reference | None, result: Mapping[str, Any]
-) -> dict[str, Any]:
+def screen(found: _schema.Assessment, against: _schema.Reference | None, result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the operator's screen shows."""
     if against is None:
         return {
@@ -227,7 +224,7 @@ def main() -> None:
     )
     try:
         result = look(module.params)
-    except (*EXPECTED, _migration_revert.RevertError) as error:
+    except EXPECTED as error:
         module.fail_json(
             msg=_failure.explain(
                 f"The schema cannot be compared: {error}.",

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - schedgen.rollback.application.libraries
   - schedgen.rollback.project
   - schedgen.rollback.project.database
+  - schedgen.rollback.project.admin
   - schedgen.rollback.project.migration
   - schedgen.rollback.project.run
   - schedgen.rollback.attributes
@@ -162,19 +163,26 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _compose,
+    _databases,
     _failure,
     _migration_revert,
-    _postgres,
+    _migration_toolbox,
+    _rehearsal,
+    _schema,
     _words,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import EXPECTED, login_of, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
+    EXPECTED,
+    database_of,
+    next_step,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import RevertError
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 RESTORE = "Restore the database instead: ansible-playbook database-rollback.yml."
@@ -187,67 +195,64 @@ class Revert:
         self.store, self.parameters = store, parameters
         self.client = _compose.connect()
         self.project = parameters["project_name"] or parameters["application"]
-        login = login_of(self.client, parameters)
-        if login is None or parameters["migration_tool"] == "none":
-            raise _migration_revert.RevertError("the application has no database, or no migration tool is declared")
-        self.login: _postgres.Login = login
-        self.settings = _migration_revert.settings_of(parameters)
-        against = _migration_revert.reference(store, parameters["to"])
+        if not parameters["database"] or parameters["migration_tool"] == "none":
+            raise RevertError("the application has no database, or no migration tool is declared")
+        self.database = database_of(store, self.client, parameters)
+        self.settings = _schema.settings_of(parameters)
+        against = _schema.reference(store, parameters["to"])
         if against is None or against.history is None:
-            raise _migration_revert.RevertError(
+            raise RevertError(
                 f"restore point {parameters['to']} did not record the migration history: there is nothing to go back to"
             )
         self.against = against
         self.history: tuple[str, ...] = against.history
         self.told = functools.partial(store.journal, parameters["run"])
 
-    def recover(self) -> str:
-        """Come back from a revert that was killed: whole again, before anything else. Return what was done."""
-        if _migration_revert.fenced(self.login):
-            _migration_revert.unfence(self.login)
-        unfinished = [copy for copy in _migration_revert.copies(self.login) if copy.open]
-        if not unfinished:
-            return ""
-        oldest = unfinished[0]
+    def recover(self) -> list[str]:
+        """Come back from a run that was killed: whole again, before anything else. Return what was done."""
+        done = _databases.sweep(self.database)
+        unfinished = self.database.standing().unfinished
+        if unfinished is None:
+            return done
         running = [
             state.name
             for state in _compose.containers(self.client, self.project, services=self.parameters["code_services"])
             if state.running
         ]
         if running:
-            raise _migration_revert.RevertError(
-                f"an earlier revert did not come to its end (its copy is database {oldest.name}), and the application"
-                f" was started since ({', '.join(running)}): which of the two databases is right, a person must say."
-                f' To keep the live one: COMMENT ON DATABASE "{oldest.name}" IS NULL'
+            raise RevertError(
+                f"an earlier revert did not come to its end (its copy is database {unfinished.name}), and the"
+                f" application was started since ({', '.join(running)}): which of the two databases is right, a person"
+                " must say. To take the copy: stop these services and run this again. To keep the live one: drop the"
+                f" copy with the module postgresql_restore, state=absent, name={unfinished.name}"
             )
-        kept = _migration_revert.put_back(self.login, oldest, stamp())
-        self.told("put_back", "done", kept=kept, copy=oldest.name)
-        return f"An earlier revert was killed half-way: its copy is live again, what it left is database {kept}"
+        kept = _migration_revert.recover(self.database, self.told)
+        return [
+            *done,
+            f"An earlier revert was killed half-way: its copy is live again, what it left is database {kept}",
+        ]
 
-    def refuse_loss(self, found: _migration_revert.Assessment) -> None:
+    def refuse_loss(self, found: _schema.Assessment) -> None:
         """Raise when a revert would lose what nobody agreed to lose."""
         compared = found.comparison
         if compared is None or self.parameters["accept_loss"]:
             return
         if compared.revert == "cannot":
-            raise _migration_revert.RevertError(f"a revert is no way back: {'; '.join(compared.revert_reasons)}")
+            raise RevertError(f"a revert is no way back: {'; '.join(compared.revert_reasons)}")
         if compared.revert == "destroys" and not self.parameters["copy"]:
-            raise _migration_revert.RevertError(
-                f"without a copy set aside a revert {'; '.join(compared.revert_reasons)}"
-            )
+            raise RevertError(f"without a copy set aside a revert {'; '.join(compared.revert_reasons)}")
 
     def carry_out(self, *, pretend: bool) -> dict[str, Any]:
         """Do what the state asks for; return the module's result."""
         lines = []
         if not pretend:
             # A tool that outlived the run that started it would go on beside this one.
-            _migration_revert.sweep(self.client, self.parameters["application"])
+            _migration_toolbox.sweep(self.client, self.parameters["application"])
         if not pretend and self.parameters["state"] == "reverted":
-            recovered = self.recover()
-            lines += [recovered] if recovered else []
-        found = _migration_revert.assess(self.login, self.settings, self.against)
+            lines += self.recover()
+        found = _schema.assess(self.database.login, self.settings, self.against)
         if found.missing:
-            raise _migration_revert.RevertError(
+            raise RevertError(
                 f"recorded as applied and applied no more: {', '.join(found.missing)}: no revert brings them back"
             )
         label = self.against.label
@@ -262,14 +267,14 @@ class Revert:
                 "rollback_screen": {"headline": f"Nothing to do: the migrations are those of {label}", "lines": lines},
             }
         self.refuse_loss(found)
-        tools = _migration_revert.Toolbox(
+        tools = _migration_toolbox.Toolbox(
             self.client,
             self.parameters["application"],
             self.project,
-            _migration_revert.service_of(self.parameters),
+            _migration_toolbox.service_of(self.parameters),
             self.settings,
         )
-        way = tools.steps(self.login, self.history)
+        way = tools.steps(self.database.login, self.history)
         names = [step.undoes for step in way]
         result: dict[str, Any] = {"changed": True, "steps": names}
         lines += [f"{number}. take back {name}" for number, name in enumerate(names, start=1)]
@@ -287,16 +292,16 @@ class Revert:
             return result
         return self.revert(tools, way, found, result, lines)
 
-    def rehearse(self, tools: _migration_revert.Toolbox, way: Any, result: dict[str, Any]) -> list[str]:
+    def rehearse(self, tools: _migration_toolbox.Toolbox, way: Any, result: dict[str, Any]) -> list[str]:
         """Rehearse, and return what to tell of it. Raises RevertError when the outcome is wrong."""
         self.told("rehearsal", "begun")
         try:
-            rehearsal = _migration_revert.rehearse(self.client, tools, self.login, way, self.against.catalog)
-        except _migration_revert.StepFailed as error:
-            raise _migration_revert.RevertError(f"the rehearsal failed at {error}") from error
+            rehearsal = _rehearsal.rehearse(self.client, tools, self.database.login, way, self.against.catalog)
+        except _migration_toolbox.StepFailed as error:
+            raise RevertError(f"the rehearsal failed at {error}") from error
         self.told("rehearsal", "done", verdict=rehearsal.verdict, seconds=rehearsal.seconds)
         if rehearsal.verdict == "wrong":
-            raise _migration_revert.RevertError(
+            raise RevertError(
                 f"the rehearsal left a schema that {self.against.label} cannot live with:"
                 f" {'; '.join(rehearsal.reasons)}"
             )
@@ -307,9 +312,9 @@ class Revert:
 
     def revert(
         self,
-        tools: _migration_revert.Toolbox,
+        tools: _migration_toolbox.Toolbox,
         way: Any,
-        found: _migration_revert.Assessment,
+        found: _schema.Assessment,
         result: dict[str, Any],
         lines: list[str],
     ) -> dict[str, Any]:
@@ -321,26 +326,26 @@ class Revert:
         stopped: tuple[str, ...] = ()
         if self.parameters["stop_services"]:
             self.told("stop", "begun", services=list(self.parameters["code_services"]))
-            stopped = _migration_revert.stop(self.client, self.project, self.parameters["code_services"])
+            stopped = _compose.stop(self.client, self.project, self.parameters["code_services"])
             self.told("stop", "done")
         try:
             done = _migration_revert.revert(
                 tools,
-                self.login,
+                self.database,
                 way,
                 self.against.catalog,
-                stamp(),
+                self.against.id,
                 copy=self.parameters["copy"],
                 restore=self.parameters["put_back"],
                 told=self.told,
             )
         except _migration_revert.RevertFailed as error:
             if error.put_back:
-                error.problem = "; ".join(_migration_revert.start(self.client, stopped))
+                error.problem = "; ".join(_compose.start(self.client, stopped))
             raise
         except Exception:
             # Nothing was changed yet: no step was taken before the copy stood aside.
-            _migration_revert.start(self.client, stopped)
+            _compose.start(self.client, stopped)
             raise
         after = list(self.history)
         result.update(
@@ -364,12 +369,6 @@ class Revert:
             "rows": [{"label": "Set aside", "value": done.copy}] if done.copy else [],
         }
         return result
-
-
-def stamp() -> str:
-    """Return the moment as it stands in names of databases: to the millisecond, because a call can make two."""
-    now = datetime.now(timezone.utc)
-    return f"{now:%Y%m%d%H%M%S}{now.microsecond // 1000:03d}"
 
 
 def failure(error: _migration_revert.RevertFailed) -> str:
@@ -398,6 +397,7 @@ def main() -> None:
             **_arguments.APPLICATION,
             **_arguments.PROJECT,
             **_arguments.DATABASE,
+            **_arguments.ADMIN,
             **_arguments.MIGRATION,
             **_arguments.RUN,
             "state": {"type": "str", "choices": ["rehearsed", "reverted"], "default": "reverted"},
@@ -423,7 +423,7 @@ def main() -> None:
                 result = Revert(store, parameters).carry_out(pretend=False)
     except _migration_revert.RevertFailed as error:
         module.fail_json(msg=failure(error), put_back=error.put_back, kept=error.kept, set_aside=error.copy)
-    except (*EXPECTED, _migration_revert.RevertError) as error:
+    except EXPECTED as error:
         module.fail_json(
             msg=_failure.explain(
                 f"The migrations were not taken back: {error}.",

@@ -233,6 +233,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
+    _catalog_reader,
     _compose,
     _dump,
     _failure,
@@ -243,6 +244,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _ready,
     _releases,
     _retention,
+    _schema,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
@@ -388,13 +390,15 @@ def record_database(
             applied = dumped.pop("migrations")
             note = shrank(store, dumped)
             return (None if applied is None else {"tool": tool, "applied": applied}), dumped, [note] if note else []
+        live, _facts = _schema.catalogue(login)
+        _catalog_reader.keep(folder, live)
         applied = None if tool == "none" else _releases.applied_migrations(login, tool, table)
         return (None if applied is None else {"tool": tool, "applied": applied}), None, []
     except _postgres.DatabaseError as error:
         # A safety point is taken when things are broken: it records what it can instead of standing in the way.
         if parameters["with_database"]:
             raise
-        return None, None, [f"the migration history could not be read: {error}"]
+        return None, None, [f"the database's schema and migration history could not be read: {error}"]
 
 
 def shrank(store: Store, dumped: Mapping[str, Any]) -> str:

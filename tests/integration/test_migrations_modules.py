@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.schedgen.rollback.plugins.module_utils import _migration_revert as mr
+from ansible_collections.schedgen.rollback.plugins.module_utils import _schema
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 from migration_bed import (
     ROOT,
@@ -34,7 +34,7 @@ from migration_bed import (
     typeorm_image,
 )
 
-SETTINGS = mr.Settings("typeorm")
+SETTINGS = _schema.Settings("typeorm")
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def bed(server: Bed, images: dict[str, str]) -> Iterator[Bed]:
 
 def deploy(bed: Bed, image: str, *, catalogue: bool = True) -> str:
     """Take a restore point, deploy a release that migrates and then crashes; return the restore point's id."""
-    catalog, _facts = mr.catalogue(bed.login)
-    point = bed.record(mr.history(bed.login, SETTINGS), catalog if catalogue else None)
+    catalog, _facts = _schema.catalogue(bed.login)
+    point = bed.record(_schema.history(bed.login, SETTINGS), catalog if catalogue else None)
     migrate(bed, image)
     bed.start("backend", image, "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
     return point
@@ -108,7 +108,7 @@ def test_what_a_destructive_migration_means(bed: Bed, images: dict[str, str]) ->
     assert "a revert is no way back" in refused["msg"]
     assert "table public.job_events held" in refused["msg"]
     assert refused["msg"].count("\n") == 2
-    assert mr.history(bed.login, SETTINGS)[-1] == "DropCustomers1763000000001"
+    assert _schema.history(bed.login, SETTINGS)[-1] == "DropCustomers1763000000001"
     assert others(bed) == []
 
 
@@ -119,7 +119,7 @@ def test_no_catalogue_was_recorded(bed: Bed, images: dict[str, str]) -> None:
     assert "comparison" not in found
     done = bed.call("migration_revert", to=point)
     assert (done["verdict"], done["rehearsal"]["verdict"]) == ("unproven", "unproven")
-    assert mr.history(bed.login, SETTINGS) == mr.history(bed.login, SETTINGS)[:3]
+    assert _schema.history(bed.login, SETTINGS) == _schema.history(bed.login, SETTINGS)[:3]
 
 
 def test_a_tool_that_does_not_start(bed: Bed, images: dict[str, str]) -> None:
@@ -137,10 +137,10 @@ def test_the_way_back_rehearsed_taken_and_taken_again(bed: Bed, images: dict[str
     point = deploy(bed, images["v2"])
     rehearsed = bed.call("migration_revert", to=point, state="rehearsed")
     assert (rehearsed["changed"], rehearsed["rehearsal"]["verdict"]) == (False, "compatible")
-    assert len(mr.history(bed.login, SETTINGS)) == 7
+    assert len(_schema.history(bed.login, SETTINGS)) == 7
     shown = bed.call("migration_revert", to=point, _ansible_check_mode=True)
     assert (shown["changed"], len(shown["steps"])) == (True, 4)
-    assert len(mr.history(bed.login, SETTINGS)) == 7
+    assert len(_schema.history(bed.login, SETTINGS)) == 7
     done = bed.call("migration_revert", to=point, rehearse=False, _ansible_diff=True)
     assert done["changed"], done
     assert done["undone"] == rehearsed["steps"]
@@ -149,7 +149,7 @@ def test_the_way_back_rehearsed_taken_and_taken_again(bed: Bed, images: dict[str
     assert "AddJobPriority1761000000001" not in done["diff"]["after"]
     assert others(bed) == [done["set_aside"]]
     assert state(bed) == "exited"
-    assert len(mr.history(bed.login, SETTINGS)) == 3
+    assert len(_schema.history(bed.login, SETTINGS)) == 3
     again = bed.call("migration_revert", to=point)
     assert (again["changed"], again["set_aside"]) == (False, "")
     assert helpers(bed) == ""
@@ -235,7 +235,7 @@ def test_what_is_not_there(bed: Bed, images: dict[str, str]) -> None:
         assert failed.get("failed"), failed
         assert told in failed["msg"]
         assert failed["msg"].startswith("What happened: ")
-    assert len(mr.history(bed.login, SETTINGS)) == 7
+    assert len(_schema.history(bed.login, SETTINGS)) == 7
     assert state(bed) != "exited"
     tried = bed.call("migration_info", try_tool=True, migration_program=["no-such-program"])["tool"]
     assert tried["starts"] is False
@@ -283,4 +283,4 @@ def test_the_role(bed: Bed, images: dict[str, str], tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"rehearsed compatible, kept {others(bed)[0]}" in done.stdout
-    assert len(mr.history(bed.login, SETTINGS)) == 3
+    assert len(_schema.history(bed.login, SETTINGS)) == 3

@@ -13,11 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.schedgen.rollback.plugins.module_utils import _migration_revert as mr
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _migration_revert as mr,
+    _migration_toolbox,
+    _rehearsal,
+    _schema,
+)
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import query
 from migration_bed import PASSWORD, Bed, build, helpers, others, run
 
-STAMP = "20261122131500"
+POINT = "20261122T131500.123Z"
 PYTHON, NODE = "schedgen-demo-python:trixie", "schedgen-demo-node:trixie"
 ENVIRONMENT = {"PGHOST": "postgres", "PGUSER": "schedgen", "PGPASSWORD": PASSWORD, "PGDATABASE": "schedgen"}
 
@@ -122,7 +127,7 @@ with connection, connection.cursor() as cursor:
 @dataclass(frozen=True)
 class Case:
     image: str
-    settings: mr.Settings
+    settings: _schema.Settings
     first: tuple[tuple[str, ...], ...]
     rest: tuple[tuple[str, ...], ...]
     undone: tuple[str, ...]
@@ -169,22 +174,23 @@ def cases(packages: dict[str, Path]) -> Iterator[dict[str, Case]]:
     own = ("python3", "migrate.py")
     yield {
         "alembic": Case(
-            made["alembic"], mr.Settings("alembic"), (("alembic", "upgrade", "a1"),), (("alembic", "upgrade", "head"),),
+            made["alembic"], _schema.Settings("alembic"), (("alembic", "upgrade", "a1"),),
+            (("alembic", "upgrade", "head"),),
             ("c3", "b2"), ENVIRONMENT,
         ),
         "django": Case(
-            made["django"], mr.Settings("django"), ((*django, "shop", "0001"),), (django,),
+            made["django"], _schema.Settings("django"), ((*django, "shop", "0001"),), (django,),
             ("shop.0003_notes", "shop.0002_mail", "contenttypes.0002_remove_content_type_name",
              "contenttypes.0001_initial"),
             ENVIRONMENT,
         ),
         "knex": Case(
-            made["knex"], mr.Settings("knex"), ((*knex, "migrate:up"),), ((*knex, "migrate:latest"),),
+            made["knex"], _schema.Settings("knex"), ((*knex, "migrate:up"),), ((*knex, "migrate:latest"),),
             ("003_notes.js", "002_mail.js"), ENVIRONMENT,
         ),
         "command": Case(
             made["command"],
-            mr.Settings("command", "Meta(name)", revert=(*own, "down", "{migration}")),
+            _schema.Settings("command", "Meta(name)", revert=(*own, "down", "{migration}")),
             ((*own, "up", "m1"),), ((*own, "up", "m2"), (*own, "up", "m3")), ("m3", "m2"), ENVIRONMENT,
         ),
     }  # fmt: skip
@@ -201,7 +207,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 @pytest.fixture
 def bed(server: Bed) -> Iterator[Bed]:
-    beside = mr.maintenance(server.login)
+    beside = server.maintenance
     for name in (*others(server), "schedgen"):
         query(beside, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         query(beside, f'DROP DATABASE "{name}" WITH (FORCE)')
@@ -220,26 +226,26 @@ def test_there_and_back(bed: Bed, cases: dict[str, Case], tool: str) -> None:
 
     for argv in case.first:
         in_image(*argv)
-    recorded, _facts = mr.catalogue(bed.login)
-    history = mr.history(bed.login, case.settings)
+    recorded, _facts = _schema.catalogue(bed.login)
+    history = _schema.history(bed.login, case.settings)
     table = "shop_item" if tool == "django" else "items"
     bed.sql(f"INSERT INTO {table} (title) VALUES ('one')")
     for argv in case.rest:
         in_image(*argv)
     bed.start("backend", case.image, "false", environment=case.environment, wait=False)
-    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", case.settings)
-    applied = mr.history(bed.login, case.settings)
+    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", case.settings)
+    applied = _schema.history(bed.login, case.settings)
     ran = tools.try_tool(bed.login)
     assert (ran is None) if tool == "command" else (ran is not None and ran.rc == 0), ran
     way = tools.steps(bed.login, history)
     assert tuple(step.undoes for step in way) == case.undone
-    rehearsal = mr.rehearse(bed.client, tools, bed.login, way, recorded)
+    rehearsal = _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
     assert rehearsal.verdict == case.verdict, rehearsal
-    assert mr.history(bed.login, case.settings) == applied
-    done = mr.revert(tools, bed.login, way, recorded, STAMP)
+    assert _schema.history(bed.login, case.settings) == applied
+    done = mr.revert(tools, bed.database, way, recorded, POINT)
     assert done.undone == case.undone
     assert done.verdict == case.verdict
-    assert mr.history(bed.login, case.settings) == history
+    assert _schema.history(bed.login, case.settings) == history
     assert bed.sql(f"SELECT title FROM {table}") == [("one",)]
     assert tools.steps(bed.login, history) == ()
     assert helpers(bed) == ""
@@ -253,21 +259,21 @@ def test_every_tool_is_held_to_the_lock_timeout(bed: Bed, cases: dict[str, Case]
         run("docker", "run", "--rm", f"--network={bed.project}", *environment, case.image, *argv)
     bed.start("backend", case.image, "false", environment=case.environment, wait=False)
     settings = replace(case.settings, lock_timeout=1, step_timeout=40)
-    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", settings)
-    applied = mr.history(bed.login, settings)
+    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", settings)
+    applied = _schema.history(bed.login, settings)
     way = tools.steps(bed.login, [] if tool == "alembic" else applied[:-1])[:1]
     connection = bed.session()
     connection.autocommit = False
     with connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {'shop_note' if tool == 'django' else 'notes'} IN ACCESS SHARE MODE")
-        with pytest.raises(mr.StepFailed, match="lock timeout") as raised:
-            mr.take_steps(tools, bed.login, way)
+        with pytest.raises(_migration_toolbox.StepFailed, match="lock timeout") as raised:
+            _migration_toolbox.take_steps(tools, bed.login, way)
     connection.close()
     assert raised.value.left == ()
-    assert mr.history(bed.login, settings) == applied
+    assert _schema.history(bed.login, settings) == applied
 
 
 def test_prisma_has_no_way_back(bed: Bed, cases: dict[str, Case]) -> None:
     bed.start("backend", cases["command"].image, "false", environment=ENVIRONMENT, wait=False)
     with pytest.raises(ValueError, match="restore the database instead"):
-        mr.Toolbox(bed.client, bed.project, bed.project, "backend", mr.Settings("prisma"))
+        _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", _schema.Settings("prisma"))

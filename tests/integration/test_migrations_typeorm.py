@@ -16,8 +16,12 @@ import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _catalog,
     _migration_revert as mr,
+    _migration_toolbox,
     _migration_tools,
+    _rehearsal,
+    _schema,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, query
 from migration_bed import (
     PASSWORD,
@@ -34,8 +38,8 @@ from migration_bed import (
     typeorm_image,
 )
 
-STAMP = "20261122131500"
-SETTINGS = mr.Settings("typeorm", step_timeout=30)
+POINT = "20261122T131500.123Z"
+SETTINGS = _schema.Settings("typeorm", step_timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +84,13 @@ def bed(server: Bed, images: dict[str, str]) -> Iterator[Bed]:
     server.stop("backend")
 
 
-def deploy(bed: Bed, image: str, **given: Any) -> tuple[mr.Toolbox, Any, list[str]]:
+def deploy(bed: Bed, image: str, **given: Any) -> tuple[_migration_toolbox.Toolbox, Any, list[str]]:
     """Record what is there, deploy a release whose service crash-loops, and return the tools to go back."""
-    recorded, _facts = mr.catalogue(bed.login)
-    history = mr.history(bed.login, SETTINGS)
+    recorded, _facts = _schema.catalogue(bed.login)
+    history = _schema.history(bed.login, SETTINGS)
     migrate(bed, image)
     bed.start("backend", image, "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
-    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", replace(SETTINGS, **given))
+    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", replace(SETTINGS, **given))
     return tools, recorded, history
 
 
@@ -100,10 +104,10 @@ def test_a_crash_looping_release_is_taken_back(bed: Bed, images: dict[str, str])
         "AddJobPriority1761000000001",
     ]
     assert way[0].argv == ("node_modules/.bin/typeorm", "migration:revert", "-d", "dist/data-source.js")
-    assert len(mr.history(bed.login, SETTINGS)) == 7
-    rehearsal = mr.rehearse(bed.client, tools, bed.login, way, recorded)
+    assert len(_schema.history(bed.login, SETTINGS)) == 7
+    rehearsal = _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
     # The rehearsal could not reach the live database.
-    assert len(mr.history(bed.login, SETTINGS)) == 7
+    assert len(_schema.history(bed.login, SETTINGS)) == 7
     assert rehearsal.verdict == "compatible"
     assert set(rehearsal.notes) == {
         "index jobs_created_at of table public.jobs is new",
@@ -112,14 +116,18 @@ def test_a_crash_looping_release_is_taken_back(bed: Bed, images: dict[str, str])
     assert rehearsal.limits == ()
     steps: list[tuple[str, str]] = []
     done = mr.revert(
-        tools, bed.login, way, recorded, STAMP, told=lambda name, status, **_more: steps.append((name, status))
+        tools, bed.database, way, recorded, POINT, told=lambda name, status, **_more: steps.append((name, status))
     )
-    assert mr.history(bed.login, SETTINGS) == history
-    assert (done.verdict, done.copy) == ("compatible", f"schedgen_before_revert_{STAMP}")
+    assert _schema.history(bed.login, SETTINGS) == history
+    assert done.verdict == "compatible"
     assert steps == [("set_aside", "begun"), ("set_aside", "done")] + [("revert", "begun"), ("revert", "done")] * 4
     assert bed.sql("SELECT customer FROM jobs") == [("Ada <ada@example.org>",)]
-    (copy,) = mr.copies(bed.login)
-    assert (copy.name, copy.open, len(copy.history)) == (done.copy, False, 7)
+    assert others(bed) == [done.copy]
+    stands = bed.database.standing()
+    assert (stands.reverted_to, stands.unfinished) == (POINT, None)
+    (copy,) = stands.aside
+    # Fenced, so that nobody changes what was.
+    assert (copy.name, copy.open) == (done.copy, False)
     assert helpers(bed) == ""
     # And again: there is nothing to do.
     assert tools.steps(bed.login, history) == ()
@@ -130,7 +138,7 @@ def test_a_wrong_down_is_seen_in_the_rehearsal(bed: Bed, images: dict[str, str])
     way = tools.steps(bed.login, history)
     for limit in (20_000_000, 0):
         tools.settings = replace(tools.settings, data_limit=limit)
-        rehearsal = mr.rehearse(bed.client, tools, bed.login, way, recorded)
+        rehearsal = _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
         assert rehearsal.verdict == "wrong"
         assert rehearsal.reasons == ("column public.jobs.document was dropped",)
         assert bool(rehearsal.limits) == (limit == 0)
@@ -139,8 +147,8 @@ def test_a_wrong_down_is_seen_in_the_rehearsal(bed: Bed, images: dict[str, str])
 
 def test_what_a_destructive_migration_means(bed: Bed, images: dict[str, str]) -> None:
     _tools, recorded, history = deploy(bed, images["destructive"])
-    live, facts = mr.catalogue(bed.login, recorded)
-    added, missing = _migration_tools.since("typeorm", mr.history(bed.login, SETTINGS), history)
+    live, facts = _schema.catalogue(bed.login, recorded)
+    added, missing = _migration_tools.since("typeorm", _schema.history(bed.login, SETTINGS), history)
     found = _catalog.compare(recorded, live, added=added or (), missing=missing or (), facts=facts)
     assert (found.verdict, found.revert) == ("incompatible", "cannot")
     assert "table public.job_events was dropped" in found.reasons
@@ -150,20 +158,21 @@ def test_what_a_destructive_migration_means(bed: Bed, images: dict[str, str]) ->
 def test_a_step_that_fails_half_way_is_told_and_put_back(bed: Bed, images: dict[str, str]) -> None:
     tools, recorded, history = deploy(bed, images["half"])
     way = tools.steps(bed.login, history)
-    before, _facts = mr.catalogue(bed.login)
-    with pytest.raises(mr.StepFailed, match="half of it is done"):
-        mr.rehearse(bed.client, tools, bed.login, way, recorded)
+    before, _facts = _schema.catalogue(bed.login)
+    with pytest.raises(_migration_toolbox.StepFailed, match="half of it is done"):
+        _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
     with pytest.raises(mr.RevertFailed) as raised:
-        mr.revert(tools, bed.login, way, recorded, STAMP)
+        mr.revert(tools, bed.database, way, recorded, POINT)
     failed = raised.value
     assert "step 1 of 1, taking back Broken1769000000001" in failed.reason
     assert "half of it is done" in failed.reason
     assert "It did a part of its work: index jobs_queued of table public.jobs was dropped" in failed.reason
-    assert (failed.put_back, failed.kept) == (True, f"schedgen_failed_revert_{STAMP}")
-    after, _facts = mr.catalogue(bed.login)
+    assert failed.put_back
+    after, _facts = _schema.catalogue(bed.login)
     assert _catalog.fingerprint(after) == _catalog.fingerprint(before)
-    assert others(bed) == [f"schedgen_failed_revert_{STAMP}"]
-    assert mr.copies(bed.login) == []
+    assert others(bed) == [failed.kept]
+    # No undo goes to what a failed revert left.
+    assert bed.database.standing().newest_aside is None
     assert helpers(bed) == ""
 
 
@@ -171,18 +180,20 @@ def test_left_as_it_is_where_so_configured(bed: Bed, images: dict[str, str]) -> 
     tools, recorded, history = deploy(bed, images["half"])
     way = tools.steps(bed.login, history)
     with pytest.raises(mr.RevertFailed) as raised:
-        mr.revert(tools, bed.login, way, recorded, STAMP, restore=False)
-    assert (raised.value.put_back, raised.value.copy) == (False, f"schedgen_before_revert_{STAMP}")
-    assert mr.copies(bed.login)[0].open
+        mr.revert(tools, bed.database, way, recorded, POINT, restore=False)
+    assert not raised.value.put_back
+    unfinished = bed.database.standing().unfinished
+    assert unfinished is not None
+    assert unfinished.name == raised.value.copy
 
 
 def test_a_step_that_rows_are_in_the_way_of_is_seen_where_there_are_rows(bed: Bed, images: dict[str, str]) -> None:
     tools, recorded, history = deploy(bed, images["rows"])
     way = tools.steps(bed.login, history)
-    with pytest.raises(mr.StepFailed, match="rows are in the way"):
-        mr.rehearse(bed.client, tools, bed.login, way, recorded)
+    with pytest.raises(_migration_toolbox.StepFailed, match="rows are in the way"):
+        _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
     tools.settings = replace(tools.settings, data_limit=0)
-    assert mr.rehearse(bed.client, tools, bed.login, way, recorded).verdict == "equal"
+    assert _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded).verdict == "equal"
 
 
 @pytest.mark.parametrize(("image", "told"), [("sleeps", "statement timeout"), ("hangs", "did not end in time")])
@@ -190,17 +201,17 @@ def test_a_tool_that_hangs_ends_at_its_time(bed: Bed, images: dict[str, str], im
     tools, recorded, history = deploy(bed, images[image], step_timeout=6)
     way = tools.steps(bed.login, history)
     with pytest.raises(mr.RevertFailed, match=told) as raised:
-        mr.revert(tools, bed.login, way, recorded, STAMP)
+        mr.revert(tools, bed.database, way, recorded, POINT)
     assert raised.value.put_back
     assert bed.sql("SELECT count(*) FROM pg_stat_activity WHERE query ~ 'extra' AND pid <> pg_backend_pid()") == [(0,)]
-    assert mr.history(bed.login, SETTINGS)[-1] == "Broken1769000000001"
+    assert _schema.history(bed.login, SETTINGS)[-1] == "Broken1769000000001"
     assert helpers(bed) == ""
 
 
 def test_a_tool_that_does_not_start_says_why(bed: Bed, images: dict[str, str]) -> None:
     migrate(bed, images["v2"])
     bed.start("backend", images["dead"], "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
-    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
+    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
     ran = tools.try_tool(bed.login)
     assert ran is not None
     assert ran.rc != 0
@@ -223,7 +234,7 @@ def test_a_lock_ends_a_step_in_time(bed: Bed, images: dict[str, str]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("LOCK TABLE jobs IN ACCESS SHARE MODE")
         with pytest.raises(mr.RevertFailed, match="lock timeout"):
-            mr.revert(tools, bed.login, way, recorded, STAMP, copy=False)
+            mr.revert(tools, bed.database, way, recorded, POINT, copy=False)
     connection.close()
 
 
@@ -243,7 +254,7 @@ def test_a_client_that_reconnects_all_the_time_is_no_obstacle(bed: Bed, images: 
         client.start()
     try:
         with pytest.raises(mr.RevertFailed) as raised:
-            mr.revert(tools, bed.login, way, recorded, STAMP)
+            mr.revert(tools, bed.database, way, recorded, POINT)
     finally:
         over.set()
         for client in clients:
@@ -257,7 +268,7 @@ def test_what_belongs_to_the_database_comes_back_with_it(bed: Bed, images: dict[
     bed.sql("REVOKE CONNECT ON DATABASE schedgen FROM PUBLIC")
     tools, recorded, history = deploy(bed, images["half"])
     with pytest.raises(mr.RevertFailed):
-        mr.revert(tools, bed.login, tools.steps(bed.login, history), recorded, STAMP)
+        mr.revert(tools, bed.database, tools.steps(bed.login, history), recorded, POINT)
     assert bed.sql("SHOW work_mem") == [("7MB",)]
     assert bed.sql("SELECT shobj_description(oid, 'pg_database'), has_database_privilege('public', oid, 'CONNECT')"
                    " FROM pg_database WHERE datname = 'schedgen'") == [("ours", False)]  # fmt: skip
@@ -277,26 +288,30 @@ def plain_role(bed: Bed) -> Iterator[dict[str, str]]:
     ):
         bed.sql(statement)
     yield {**TYPEORM_ENVIRONMENT, "DATABASE_USER": "app", "DATABASE_PASSWORD": "other-secret"}
-    begin = mr.maintenance(bed.login)
+    begin = bed.maintenance
     for name in ("schedgen", *others(bed)):
         query(begin, f'ALTER DATABASE "{name}" OWNER TO schedgen')
 
 
 def test_a_role_that_is_no_superuser(bed: Bed, images: dict[str, str], plain_role: dict[str, str]) -> None:
-    recorded, _facts = mr.catalogue(bed.login)
-    history = mr.history(bed.login, SETTINGS)
+    recorded, _facts = _schema.catalogue(bed.login)
+    history = _schema.history(bed.login, SETTINGS)
     environment = [f"--env={key}={value}" for key, value in plain_role.items()]
     run("docker", "run", "--rm", f"--network={bed.project}", *environment, images["v2"],
         "node_modules/.bin/typeorm", "migration:run", "-d", "dist/data-source.js")  # fmt: skip
     bed.start("backend", images["v2"], "false", environment=plain_role, wait=False)
-    tools = mr.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
+    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
     login = replace(bed.login, user="app", password="other-secret")
     way = tools.steps(login, history)
-    assert mr.rehearse(bed.client, tools, login, way, recorded).verdict == "compatible"
+    assert _rehearsal.rehearse(bed.client, tools, login, way, recorded).verdict == "compatible"
     # It may not make databases: that is said, and nothing is touched.
-    with pytest.raises(mr.RevertError, match=r"cannot be copied first.*permission denied"):
-        mr.revert(tools, login, way, recorded, STAMP)
-    assert not mr.fenced(bed.login)
+    database = replace(bed.database, login=login, admin=login)
+    with pytest.raises(RestoreError, match=r"cannot be copied first.*may not create databases"):
+        mr.revert(tools, database, way, recorded, POINT)
+    live = bed.database.standing().live
+    assert live is not None
+    assert live.open
     bed.sql("ALTER ROLE app CREATEDB")
-    assert mr.revert(tools, login, way, recorded, STAMP).verdict == "compatible"
-    assert mr.history(bed.login, SETTINGS) == history
+    bed.sql("GRANT pg_signal_backend TO app")
+    assert mr.revert(tools, database, way, recorded, POINT).verdict == "compatible"
+    assert _schema.history(bed.login, SETTINGS) == history

@@ -15,18 +15,19 @@ import tarfile
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils._catalog_reader import keep
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import LABEL, connect
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     Manifest,
     Release,
     ServiceRelease,
     to_json,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._migration_revert import maintenance
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import (
     DatabaseError,
     Login,
@@ -89,6 +90,15 @@ class Bed:
     @property
     def login(self) -> Login:
         return find_login(self.client, self.project, "postgres", "schedgen", "schedgen")
+
+    @property
+    def maintenance(self) -> Login:
+        """A login beside the application's database: a session in it would be in the way."""
+        return replace(self.login, dbname="postgres")
+
+    @property
+    def database(self) -> Database:
+        return Database(Store(str(self.state_dir), self.project), self.login, self.login, self.client)
 
     def sql(self, statement: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return query(self.login, statement, params)
@@ -237,13 +247,13 @@ def migrate(bed: Bed, image: str) -> None:
 
 def others(bed: Bed) -> list[str]:
     """Return the databases that reverts have left beside the live one."""
-    found = query(maintenance(bed.login), "SELECT datname FROM pg_database WHERE datname ~ '^schedgen_' ORDER BY 1")
+    found = query(bed.maintenance, "SELECT datname FROM pg_database WHERE datname ~ '^schedgen_' ORDER BY 1")
     return [row[0] for row in found]
 
 
 def begin_again(bed: Bed, image: str) -> None:
     """Give the bed a fresh database, migrated by this image, with one row."""
-    beside = maintenance(bed.login)
+    beside = bed.maintenance
     for name in others(bed):
         query(beside, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         query(beside, f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -17,7 +17,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
     Manifest,
     Release,
     ServiceRelease,
-    added_migrations,
     from_json,
     identifier,
     moment,
@@ -277,18 +276,3 @@ def test_a_release_there_and_back() -> None:
     assert data == json.loads(json.dumps(data))
     assert list(data["services"]) == ["backend", "postgres", "worker"]
     assert release_from_dict(data) == FULL
-
-
-@pytest.mark.parametrize(
-    ("applied", "recorded", "added", "gone"),
-    [
-        ([], [], [], []),
-        (["a", "b"], ["a", "b"], [], []),
-        (["a", "b", "c"], ["a"], ["b", "c"], []),
-        (["a"], ["a", "b", "c"], [], ["b", "c"]),
-        (["a", "x"], ["a", "b"], ["x"], ["b"]),
-        (["b", "a"], ["a", "b"], [], []),
-    ],
-)
-def test_added_migrations(applied: list[str], recorded: list[str], added: list[str], gone: list[str]) -> None:
-    assert added_migrations(applied, recorded) == (added, gone)

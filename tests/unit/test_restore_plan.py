@@ -131,6 +131,40 @@ def test_a_live_database_that_was_made_anew_was_not_restored() -> None:
     assert standing("app", "shop", [aside]).restored_from == ""
 
 
+LIVE = beside("shop", oid=9)
+
+
+def aside(at: str, note: str = "", *, successor: int = 9, point: str = "P") -> Beside:
+    mark = replace(MARK, kind="set aside", at=at, note=note, successor=successor, successor_point=point)
+    return beside(f"old {at}", mark)
+
+
+@pytest.mark.parametrize(
+    ("databases", "restored", "reverted", "unfinished", "newest"),
+    [
+        ([], "", "", "", ""),
+        ([aside("1")], "P", "", "", "old 1"),
+        ([aside("1", "undone")], "P", "", "", "old 1"),
+        ([aside("1", "reverted")], "", "P", "", "old 1"),
+        # A copy that may have to come back is no place for an undo to go to.
+        ([aside("1", "reverting")], "", "", "old 1", ""),
+        ([aside("1"), aside("2", "reverting", point="Q")], "", "", "old 2", "old 1"),
+        ([aside("1"), aside("2", "reverted", point="Q")], "", "Q", "", "old 2"),
+        ([aside("1", "reverted"), aside("2", point="Q")], "Q", "", "", "old 2"),
+        # What a failed revert left is kept, and never swapped back in by itself.
+        ([aside("1", successor=3), aside("2", "failed revert", point="")], "", "", "", "old 1"),
+        ([aside("1", "reverting", successor=3)], "", "", "", ""),
+    ],
+)
+def test_what_became_of_the_live_database(
+    databases: list[Beside], restored: str, reverted: str, unfinished: str, newest: str
+) -> None:
+    stands = standing("app", "shop", [LIVE, *databases])
+    assert (stands.restored_from, stands.reverted_to) == (restored, reverted)
+    assert (stands.unfinished.name if stands.unfinished else "") == unfinished
+    assert (stands.newest_aside.name if stands.newest_aside else "") == newest
+
+
 RECORDED: dict[str, Any] = {
     "server_version": 170002,
     "extensions": [{"name": "pg_trgm"}],
