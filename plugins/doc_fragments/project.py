@@ -152,6 +152,39 @@ options:
     type: path
 """
 
+    POOLER = r"""
+options:
+  pooler:
+    description:
+      - The administration console of a pgbouncer that is paused while the swap is done, so that no client sees an
+        error.
+    type: dict
+    suboptions:
+      host:
+        description: Address of the console.
+        type: str
+        required: true
+      port:
+        description: Port of the console.
+        type: int
+        default: 6432
+      user:
+        description: A user of C(admin_users).
+        type: str
+        required: true
+      password_file:
+        description: File on the host that holds the user's password.
+        type: path
+      database:
+        description: The database's name in pgbouncer. The database's own name when it is not given.
+        type: str
+        default: ''
+      timeout:
+        description: Seconds in which every open transaction has to end.
+        type: float
+        default: 10
+"""
+
     RUN = r"""
 options:
   run:

@@ -51,4 +51,18 @@ ADMIN: dict[str, Any] = {
     "admin_password_file": {"type": "path", "no_log": False},
 }
 
+POOLER: dict[str, Any] = {
+    "pooler": {
+        "type": "dict",
+        "options": {
+            "host": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 6432},
+            "user": {"type": "str", "required": True},
+            "password_file": {"type": "path", "no_log": False},
+            "database": {"type": "str", "default": ""},
+            "timeout": {"type": "float", "default": 10},
+        },
+    },
+}
+
 RUN: dict[str, Any] = {"run": {"type": "str", "default": ""}}

@@ -139,6 +139,32 @@ def choose_release(points: Sequence[Point], running: str) -> Choice:
     return Choice("", "no restore point qualifies" if passed else "there is no restore point", tuple(passed))
 
 
+def choose_database(points: Sequence[Point], created: Mapping[str, str], damaged_since: str) -> Choice:
+    """Choose the restore point for a database whose data are damaged since a moment, whichever release runs.
+
+    The newest one with a database part from before that moment. ``created`` is when each was begun, and
+    ``damaged_since`` the moment, both in UTC as RFC 3339 with seconds.
+    """
+    newest_first = sorted(points, key=lambda point: point.id, reverse=True)
+    bad_releases = _bad_releases(newest_first)
+    passed: list[PassedOver] = []
+    for point in newest_first:
+        reason = ""
+        if point.problem:
+            reason = f"it cannot be used: {point.problem}"
+        elif "database" not in point.parts:
+            reason = "it has no database part"
+        elif created[point.id] >= damaged_since:
+            reason = f"it was taken at {created[point.id]}, and data are damaged since {damaged_since}"
+        elif point.bad is not None or point.release in bad_releases:
+            reason = "its release is marked bad"
+        if not reason:
+            why = f"the newest one with a database from before {damaged_since}"
+            return Choice(point.id, why, tuple(passed))
+        passed.append(PassedOver(point.id, reason))
+    return Choice("", f"no restore point has a database from before {damaged_since}", tuple(passed))
+
+
 def _why_not(point: Point, running: str, bad_releases: Mapping[str, Point]) -> str:
     """Return why ``point`` cannot be the candidate, '' when it can."""
     if point.problem:

@@ -22,6 +22,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _postgres,
     _releases,
     _store,
+    _swap,
     _switching,
     _targets,
 )
@@ -127,3 +128,16 @@ def login_of(client: Any, parameters: Mapping[str, Any]) -> _postgres.Login | No
         parameters["database_host"],
         parameters["database_port"],
     )
+
+
+def pooler_of(database: _databases.Database, parameters: Mapping[str, Any]) -> _swap.Pooler | None:
+    """Return the declared pgbouncer."""
+    declared = parameters["pooler"]
+    if not declared:
+        return None
+    password = None
+    if declared["password_file"]:
+        with open(declared["password_file"], encoding="utf-8") as stream:
+            password = stream.read().rstrip("\n")
+    login = _postgres.Login(declared["host"], declared["port"], "pgbouncer", declared["user"], password)
+    return _swap.Pooler(login, declared["database"] or database.name, declared["timeout"])

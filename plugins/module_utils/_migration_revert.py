@@ -16,7 +16,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _migration_tools,
     _swap,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError, sweep
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import (
     RevertError,
     StepFailed,
@@ -24,7 +24,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolb
     take_steps,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
-from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import FAILED_REVERT, Beside
+from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import FAILED, Beside
 from ansible_collections.schedgen.rollback.plugins.module_utils._schema import catalogue, history
 
 
@@ -103,7 +103,7 @@ def put_back(database: Database, copy: Beside) -> str:
 
     Raises ``RestoreError`` and ``DatabaseError``; then the live database is what it was.
     """
-    return _swap.swap(database, copy, note=FAILED_REVERT).aside
+    return _swap.swap(database, copy, note=FAILED).aside
 
 
 def _given_up(
@@ -133,14 +133,29 @@ def _given_up(
     return RevertFailed(reason, now, put_back=bool(kept), kept=kept, copy=standing, problem=problem)
 
 
-def recover(database: Database, told: Callable[..., Any] = lambda *_words, **_details: None) -> str:
-    """Come back from a revert that was killed half-way; return the name under which what it left is kept.
+def recover(
+    database: Database,
+    running: Callable[[], Sequence[str]],
+    told: Callable[..., Any] = lambda *_words, **_details: None,
+) -> list[str]:
+    """Put right what a killed run left: whole again, before anything else. Return what was done, in sentences.
 
-    '' where there was none. The application has to be stopped. Raises what :func:`put_back` raises.
+    ``running`` names the containers of the application that run: where one was started since a revert was killed
+    half-way, nobody but a person knows which database is right. Raises ``RevertError`` then, and what
+    :func:`put_back` raises.
     """
+    done = sweep(database)
     unfinished = database.standing().unfinished
     if unfinished is None:
-        return ""
+        return done
+    started = running()
+    if started:
+        raise RevertError(
+            f"an earlier revert did not come to its end (its copy is database {unfinished.name}), and the application"
+            f" was started since ({', '.join(started)}): which of the two databases is right, a person must say. To"
+            " take the copy: stop these services and run this again. To keep the live one: drop the copy with the"
+            f" module postgresql_restore, state=absent, name={unfinished.name}"
+        )
     kept = put_back(database, unfinished)
     told("put_back", "done", kept=kept, copy=unfinished.name)
-    return kept
+    return [*done, f"An earlier revert was killed half-way: its copy is live again, what it left is database {kept}"]

@@ -73,6 +73,19 @@ def inspect(path: str) -> tuple[_plain_sql.Inspection, int]:
         ) from error
 
 
+def judge(database: Database, path: str, *, swap: bool = True) -> tuple[_plain_sql.Inspection, plan.Verdict]:
+    """Read a plain dump to its end and run the preflight for it; return what it holds and the verdict.
+
+    Raises :class:`RestoreError` where the dump or the preflight refuses.
+    """
+    held, size = inspect(path)
+    recorded: dict[str, Any] = {"extensions": [{"name": name} for name, _schema in held.extensions]}
+    if held.version:
+        recorded["server_version"] = held.version * 10000
+    dump = os.path.getsize(path)
+    return held, _restore.judge(database, recorded, dump=dump, jobs=1, swap=swap, size=size * SIZE_FACTOR)
+
+
 def point_of(path: str) -> str:
     """Return the name under which a copy of this file is found again."""
     return f"{os.path.basename(path)} sha256:{sha256_of(path)[:16]}"
@@ -96,16 +109,12 @@ def prepare(
     if there is not None:
         return Prepared(there.name, point, changed=False)
     started = time.monotonic()
-    held, size = inspect(path)
+    held, verdict = judge(database, path, swap=swap)
     timings = {"inspect": round(time.monotonic() - started, 3)}
     progress("inspected")
     notes = ["a plain dump records no invariants: rows were compared with those in the file, and nothing else"]
     if held.defaults:
         notes.append(f"{held.defaults} default privileges of the dump were left out")
-    recorded: dict[str, Any] = {"extensions": [{"name": name} for name, _schema in held.extensions]}
-    if held.version:
-        recorded["server_version"] = held.version * 10000
-    verdict = _restore.judge(database, recorded, dump=os.path.getsize(path), jobs=1, swap=swap, size=size * SIZE_FACTOR)
     notes += verdict.notes
     name = plan.beside_name(database.name, "side", identifier(now()))
     loader = LOADER + secrets.token_hex(6)

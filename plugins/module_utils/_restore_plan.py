@@ -26,8 +26,8 @@ MARK = "schedgen.rollback "
 KINDS = ("side", "ready", "set aside")
 _WORDS = {"side": "side", "ready": "ready", "set aside": "old"}
 # Why a database was set aside, where that matters later: an undo, a copy made for a revert that has not ended yet, the
-# copy of one that has, and what a revert that failed had left.
-UNDONE, REVERTING, REVERTED, FAILED_REVERT = "undone", "reverting", "reverted", "failed revert"
+# copy of one that has, and what a rollback that failed had left.
+UNDONE, REVERTING, REVERTED, FAILED = "undone", "reverting", "reverted", "failed rollback"
 # Settings whose value is a list of quoted names; every other value is one literal.
 _LISTS = (
     "local_preload_libraries",
@@ -149,7 +149,7 @@ class Standing:
     @property
     def newest_aside(self) -> Beside | None:
         """Return the set-aside database that was live last and was whole."""
-        whole = (entry for entry in self.aside if entry.mark and entry.mark.note not in (REVERTING, FAILED_REVERT))
+        whole = (entry for entry in self.aside if entry.mark and entry.mark.note not in (REVERTING, FAILED))
         return next(whole, None)
 
     @property

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _files,
@@ -34,6 +34,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._compose import 
     containers,
     dependencies,
     image,
+    stop,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     Release,
@@ -313,12 +314,26 @@ def _scale(target: _targets.Target, references: Mapping[str, str]) -> tuple[tupl
     )
 
 
+class Change(Protocol):
+    """What changes besides the release while the services that carry code are stopped: the database."""
+
+    def carry_out(self) -> None:
+        """Make the change. Raises when that fails; :meth:`put_back` is called then."""
+
+    def put_back(self) -> None:
+        """Make things as they were; nothing to do where nothing was changed. Raises when that fails."""
+
+    def check(self) -> None:
+        """Raise when the change does not hold although the target is healthy."""
+
+
 @dataclass
 class Switch:
     """The critical section: one switch, journalled, that ends with the target healthy or with what was before.
 
     ``before`` and ``before_source`` are the safety restore point's release and folder; ``deadline`` in seconds is the
-    time that the target has to become healthy.
+    time that the target has to become healthy. For a ``change`` the services that carry code are stopped first, and
+    started when it is made.
     """
 
     client: Any
@@ -328,6 +343,7 @@ class Switch:
     before: Release
     before_source: str
     deadline: float = 120.0
+    change: Change | None = None
     _timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -359,6 +375,11 @@ class Switch:
         plan, project = self.prepared.plan, self.prepared.project
         self.store.journal(self.run, "switch", "started", target=plan.target, plan=plan.hash)
         try:
+            if self.change is not None:
+                with self._step("stop"):
+                    stop(self.client, project.name, self._code_services())
+                with self._step("database"):
+                    self.change.carry_out()
             with self._step("files"):
                 self._put_files(self.prepared.target, self.prepared.source, plan.commit, plan.ref)
             with self._step("references"):
@@ -372,6 +393,9 @@ class Switch:
                 self._wait(project.name, expected, self.prepared.target.services)
             with self._step("compare"):
                 self._compare(project.name, expected)
+            if self.change is not None:
+                with self._step("proof"):
+                    self.change.check()
         except LockLost as error:
             # Whoever holds the lock now decides what becomes of it: two hands on one application would tear it apart.
             self.store.journal(self.run, "switch", "failed", message=str(error), put_back=False)
@@ -385,6 +409,11 @@ class Switch:
             raise SwitchError(reason, not detail, detail) from error
         self.store.journal(self.run, "switch", "done", target=plan.target)
         return self.timings
+
+    def _code_services(self) -> list[str]:
+        """Return the services that carry code in the release before or in the target."""
+        releases = (self.before, self.prepared.target)
+        return sorted({name for release in releases for name, entry in release.services.items() if entry.code})
 
     def _put_files(self, release: Release, source: str, commit: str, ref: str) -> None:
         src = self.prepared.project.src
@@ -488,6 +517,15 @@ class Switch:
         """Make things as they were before the switch; return what could not be put back ('' when all was)."""
         before, plan = self.before, self.prepared.plan
         self.store.journal(self.run, "put back", "started")
+        if self.change is not None:
+            try:
+                stop(self.client, self.prepared.project.name, self._code_services())
+                self.change.put_back()
+            except Exception as error:
+                # Started on a database that is not its own, the release could write what nobody can take back.
+                reason = f"the database could not be put back, and the services stay stopped: {error}"
+                self.store.journal(self.run, "put back", "failed", problems=[reason])
+                return reason
         problems = []
         project = Project(
             self.prepared.project.name, before.src, before.compose_files, before.env_files, before.profiles
@@ -566,6 +604,29 @@ def _age(state: ContainerState) -> float:
     """Return for how many seconds a container runs."""
     started = datetime.fromisoformat(state.started_at[:19]).replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - started).total_seconds()
+
+
+def mark_releases(store: Store, run: str, plan: _plan.Plan, safety: str, release_after: str) -> list[str]:
+    """Mark the release left behind bad, here and now: a second run must find it so even if this one is killed.
+
+    Going back to a safety restore point undoes a rollback: then nothing is bad, and its own mark is taken back. Where
+    the same release runs on, nothing is marked either.
+    """
+    target = plan.target if plan.kind == "restore point" else ""
+    if target:
+        summary = store.point(target).summary()
+        if summary.bad is not None:
+            store.append_event(target, "good", reason="a rollback went to it", run=run)
+        if summary.purpose == "safety":
+            return []
+    if not plan.changed:
+        return []
+    lock = store.lock()
+    reason = f"run {run} left it behind" + (f": {lock.reason}" if lock and lock.reason else "")
+    store.append_event(
+        safety, "bad", reason=reason, run=run, target=target, release_after=release_after, to=plan.target
+    )
+    return [f"Release {plan.running_label} is marked bad"]
 
 
 def write_plan(store: Store, run: str, prepared: Prepared) -> None:

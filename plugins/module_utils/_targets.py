@@ -35,6 +35,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import
 from ansible_collections.schedgen.rollback.plugins.module_utils._releases import Application, Running
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint
 
+# A target that leaves the release alone.
+RUNNING = "what runs"
+
 
 class TargetError(Exception):
     """What the operator named cannot be gone back to."""
@@ -69,13 +72,15 @@ def resolve(
     pull: bool,
     timeout: float,
 ) -> Target:
-    """Resolve ``name``: a restore point's id, a git tag or commit, or images per service; stage its files.
+    """Resolve ``name``: a restore point's id, a git tag or commit, images per service, or ``RUNNING``; stage its files.
 
     ``pull`` allows fetching images that only a tag names (there is no other way to learn their ids); ``timeout`` in
     seconds is for one pull. Raises :class:`TargetError` and what staging and rendering raise.
     """
     if os.path.isdir(os.path.join(store.points_dir, name)):
         return _from_point(store, application, name, staging)
+    if name == RUNNING:
+        return _from_running(running)
     if "=" in name:
         return _from_images(client, running, name, pull=pull, timeout=timeout)
     commit = _git.resolve(running.project.src, name)
@@ -199,6 +204,12 @@ def _from_images(client: Any, running: Running, name: str, *, pull: bool, timeou
     return Target(
         "images", name, target_release(running.release, services), running.project, rendered, warnings=tuple(warnings)
     )
+
+
+def _from_running(running: Running) -> Target:
+    services = {name: entry for name, entry in running.release.services.items() if entry.code}
+    rendered = running.rendered or running.project.config()
+    return Target("images", RUNNING, target_release(running.release, services), running.project, rendered)
 
 
 def _from_git(

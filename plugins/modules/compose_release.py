@@ -309,7 +309,7 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     timings = _switching.Switch(client, store, run, prepared, before, safety.path, parameters["deadline"]).carry_out()
     after = _releases.running_release(client, application)
     store.journal(run, "release", "done", release=after.id, label=after.label)
-    marked = mark_releases(store, plan, parameters, after.id)
+    marked = _switching.mark_releases(store, run, plan, parameters["safety"], after.id)
     told = ", ".join(f"{name} {seconds} s" for name, seconds in timings.items())
     return {
         "changed": True,
@@ -322,27 +322,6 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
             "lines": [f"Took: {told}", *marked],
         },
     }
-
-
-def mark_releases(store: Store, plan: _plan.Plan, parameters: Mapping[str, Any], release_after: str) -> list[str]:
-    """Mark the release left behind bad, here and now: a second run must find it so even if this one is killed.
-
-    Going back to a safety restore point undoes a rollback: then nothing is bad, and its own mark is taken back.
-    """
-    run = parameters["run"]
-    target = plan.target if plan.kind == "restore point" else ""
-    if target:
-        summary = store.point(target).summary()
-        if summary.bad is not None:
-            store.append_event(target, "good", reason="a rollback went to it", run=run)
-        if summary.purpose == "safety":
-            return []
-    lock = store.lock()
-    reason = f"run {run} left it behind" + (f": {lock.reason}" if lock and lock.reason else "")
-    store.append_event(
-        parameters["safety"], "bad", reason=reason, run=run, target=target, release_after=release_after, to=plan.target
-    )
-    return [f"Release {plan.running_label} is marked bad"]
 
 
 def main() -> None:

@@ -169,7 +169,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _compose,
-    _databases,
     _failure,
     _migration_revert,
     _migration_toolbox,
@@ -208,29 +207,10 @@ class Revert:
         self.history: tuple[str, ...] = against.history
         self.told = functools.partial(store.journal, parameters["run"])
 
-    def recover(self) -> list[str]:
-        """Come back from a run that was killed: whole again, before anything else. Return what was done."""
-        done = _databases.sweep(self.database)
-        unfinished = self.database.standing().unfinished
-        if unfinished is None:
-            return done
-        running = [
-            state.name
-            for state in _compose.containers(self.client, self.project, services=self.parameters["code_services"])
-            if state.running
-        ]
-        if running:
-            raise RevertError(
-                f"an earlier revert did not come to its end (its copy is database {unfinished.name}), and the"
-                f" application was started since ({', '.join(running)}): which of the two databases is right, a person"
-                " must say. To take the copy: stop these services and run this again. To keep the live one: drop the"
-                f" copy with the module postgresql_restore, state=absent, name={unfinished.name}"
-            )
-        kept = _migration_revert.recover(self.database, self.told)
-        return [
-            *done,
-            f"An earlier revert was killed half-way: its copy is live again, what it left is database {kept}",
-        ]
+    def running(self) -> list[str]:
+        """Return the names of the containers with code that run."""
+        found = _compose.containers(self.client, self.project, services=self.parameters["code_services"])
+        return [state.name for state in found if state.running]
 
     def refuse_loss(self, found: _schema.Assessment) -> None:
         """Raise when a revert would lose what nobody agreed to lose."""
@@ -249,7 +229,7 @@ class Revert:
             # A tool that outlived the run that started it would go on beside this one.
             _migration_toolbox.sweep(self.client, self.parameters["application"])
         if not pretend and self.parameters["state"] == "reverted":
-            lines += self.recover()
+            lines += _migration_revert.recover(self.database, self.running, self.told)
         found = _schema.assess(self.database.login, self.settings, self.against)
         if found.missing:
             raise RevertError(

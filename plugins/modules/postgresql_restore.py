@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - schedgen.rollback.application.libraries
   - schedgen.rollback.project.database
   - schedgen.rollback.project.admin
+  - schedgen.rollback.project.pooler
   - schedgen.rollback.project.run
   - schedgen.rollback.attributes
 attributes:
@@ -79,35 +80,6 @@ options:
       - With O(state=swapped), whether to restore even where the live database was restored from this very source.
     type: bool
     default: false
-  pooler:
-    description:
-      - The administration console of a pgbouncer that is paused while the swap is done, so that no client sees an
-        error.
-    type: dict
-    suboptions:
-      host:
-        description: Address of the console.
-        type: str
-        required: true
-      port:
-        description: Port of the console.
-        type: int
-        default: 6432
-      user:
-        description: A user of C(admin_users).
-        type: str
-        required: true
-      password_file:
-        description: File on the host that holds the user's password.
-        type: path
-      database:
-        description: The database's name in pgbouncer. The database's own name when it is not given.
-        type: str
-        default: ''
-      timeout:
-        description: Seconds in which every open transaction has to end.
-        type: float
-        default: 10
   owner:
     description:
       - Who asks, for the lock.
@@ -209,10 +181,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _databases,
+    _declared,
     _failure,
     _pgtools,
     _plain_load,
-    _postgres,
     _restore,
     _swap,
 )
@@ -281,19 +253,6 @@ def prepare(database: Database, parameters: Mapping[str, Any], *, swap: bool) ->
     }
 
 
-def pooler_of(database: Database, parameters: Mapping[str, Any]) -> _swap.Pooler | None:
-    """Return the declared pgbouncer."""
-    declared = parameters["pooler"]
-    if not declared:
-        return None
-    password = None
-    if declared["password_file"]:
-        with open(declared["password_file"], encoding="utf-8") as stream:
-            password = stream.read().rstrip("\n")
-    login = _postgres.Login(declared["host"], declared["port"], "pgbouncer", declared["user"], password)
-    return _swap.Pooler(login, declared["database"] or database.name, declared["timeout"])
-
-
 def swap(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Have the live database be the one of the source; return the module's result."""
     source = source_of(parameters)
@@ -313,7 +272,7 @@ def swap(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any]:
     incoming = database.standing().ready_for(source)
     if incoming is None:
         raise RestoreError(f"the restored copy of {source} is gone", next_step="Run it again.")
-    done = _swap.swap(database, incoming, pooler=pooler_of(database, parameters))
+    done = _swap.swap(database, incoming, pooler=_declared.pooler_of(database, parameters))
     told_of(database, done)
     if not parameters["file"]:
         database.store.append_event(source, "swapped in", run=database.run, set_aside=done.aside, seconds=done.outage)
@@ -363,7 +322,7 @@ def undo(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any]:
             "notes": [],
             "rollback_screen": {"headline": f"{database.name} was swapped back in this run already"},
         }
-    done, mark = _swap.put_back(database, parameters["name"], pooler=pooler_of(database, parameters))
+    done, mark = _swap.put_back(database, parameters["name"], pooler=_declared.pooler_of(database, parameters))
     told_of(database, done)
     what = f"restored from {mark.point}" if mark.point else "never restored"
     headline = f"{database.name} is again the database that was set aside at {mark.at} ({what})"
@@ -418,15 +377,12 @@ def foretell(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any
         there = stands.ready_for(source)
         changed = there is None if state == "prepared" else stands.restored_from != source or parameters["again"]
         if there is None and changed:
-            if parameters["file"]:
-                held, size = _plain_load.inspect(parameters["file"])
-                recorded: dict[str, Any] = {"extensions": [{"name": entry} for entry, _schema in held.extensions]}
-                dump, size = os.path.getsize(parameters["file"]), size * _plain_load.SIZE_FACTOR
-            else:
-                recorded, _folder = _restore.check_files(database, parameters["id"])
-                dump, size = recorded["bytes"], recorded["size"]
             swaps = not parameters["drill"]
-            verdict = _restore.judge(database, recorded, dump=dump, jobs=parameters["jobs"], swap=swaps, size=size)
+            if parameters["file"]:
+                _held, verdict = _plain_load.judge(database, parameters["file"], swap=swaps)
+            else:
+                part, _folder = _restore.check_files(database, parameters["id"])
+                verdict = _restore.judge(database, part, dump=part["bytes"], jobs=parameters["jobs"], swap=swaps)
             notes = [*verdict.notes, f"{megabytes(verdict.needed)} are needed beside the live database, and are free"]
         name = there.name if there else ""
         verb = "swap in" if state == "swapped" else "restore beside the live one"
@@ -481,6 +437,7 @@ def main() -> None:
             **_arguments.DATABASE,
             **_arguments.ADMIN,
             **_arguments.RUN,
+            **_arguments.POOLER,
             "project_name": {"type": "str"},
             "state": {"type": "str", "choices": ["prepared", "swapped", "undone", "absent"], "required": True},
             "id": {"type": "str", "default": ""},
@@ -489,17 +446,6 @@ def main() -> None:
             "jobs": {"type": "int", "default": 2},
             "drill": {"type": "bool", "default": False},
             "again": {"type": "bool", "default": False},
-            "pooler": {
-                "type": "dict",
-                "options": {
-                    "host": {"type": "str", "required": True},
-                    "port": {"type": "int", "default": 6432},
-                    "user": {"type": "str", "required": True},
-                    "password_file": {"type": "path", "no_log": False},
-                    "database": {"type": "str", "default": ""},
-                    "timeout": {"type": "float", "default": 10},
-                },
-            },
             "owner": {"type": "str", "default": ""},
             "reason": {"type": "str", "default": ""},
         },

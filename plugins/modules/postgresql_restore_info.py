@@ -122,6 +122,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import _arguments, _failure, _swap
+from ansible_collections.schedgen.rollback.plugins.module_utils._database_plan import told_change
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
     EXPECTED,
@@ -145,15 +146,6 @@ def describe(entry: Beside, kind: str, when: datetime) -> dict[str, Any]:
     except ValueError:
         pass
     return {**told, "point": mark.point if mark else "", "run": mark.run if mark else ""}
-
-
-def tell(table: str, change: Mapping[str, Any]) -> str:
-    """Say in words what changed in one table."""
-    if change.get("gone"):
-        return f"{table}: is gone, it had {change['rows_then']} rows"
-    if "inserted" in change:
-        return f"{table}: about {change['inserted']} inserted, {change['updated']} updated, {change['deleted']} deleted"
-    return f"{table}: about {change['rows_now']} rows, {change['rows_then']} then"
 
 
 def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +180,9 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if point.manifest is None or not point.manifest.database:
             raise RestoreError(f"restore point {parameters['id']} has no database part", "Nothing was touched.")
         result["at_stake"], result["at_stake_known_by"] = _swap.at_stake(database, point.manifest.database)
-        lines += [f"Since {parameters['id']}: {tell(table, change)}" for table, change in result["at_stake"].items()]
+        lines += [
+            f"Since {parameters['id']}: {told_change(table, change)}" for table, change in result["at_stake"].items()
+        ]
         lines.append(f"Known by: {result['at_stake_known_by']}")
     headline = f"{len(stands.aside)} set-aside databases, {len(stands.ready)} kept ready, {len(stands.sides)} prepared"
     result["rollback_screen"] = {"headline": headline, "lines": lines}

@@ -24,6 +24,7 @@ WORLD = {
     "_catalog_reader",
     "_command",
     "_compose",
+    "_database_rollback",
     "_databases",
     "_declared",
     "_dump",

@@ -151,8 +151,8 @@ def aside(at: str, note: str = "", *, successor: int = 9, point: str = "P") -> B
         ([aside("1"), aside("2", "reverting", point="Q")], "", "", "old 2", "old 1"),
         ([aside("1"), aside("2", "reverted", point="Q")], "", "Q", "", "old 2"),
         ([aside("1", "reverted"), aside("2", point="Q")], "Q", "", "", "old 2"),
-        # What a failed revert left is kept, and never swapped back in by itself.
-        ([aside("1", successor=3), aside("2", "failed revert", point="")], "", "", "", "old 1"),
+        # What a failed rollback left is kept, and never swapped back in by itself.
+        ([aside("1", successor=3), aside("2", "failed rollback", point="")], "", "", "", "old 1"),
         ([aside("1", "reverting", successor=3)], "", "", "", ""),
     ],
 )

@@ -1,0 +1,482 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan the rollback of a database with its release, and carry its database part out. Private to this collection."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _candidate,
+    _compose,
+    _database_plan as dbplan,
+    _databases,
+    _invariants,
+    _migration_revert,
+    _migration_toolbox,
+    _migration_tools,
+    _plain_load,
+    _plan,
+    _rehearsal,
+    _releases,
+    _restore,
+    _restore_plan,
+    _schema,
+    _swap,
+    _switching,
+    _targets,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Judgement
+from ansible_collections.schedgen.rollback.plugins.module_utils._database_plan import DatabasePlan, Observed
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import moment
+from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import RevertError, StepFailed
+from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import FAILED, UNDONE, Beside
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, timestamp, write_file
+
+PLAN = "database_plan.json"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the operator asked for: the arguments of the same names of the module ``database_rollback``."""
+
+    to: str = ""
+    how: str = "auto"
+    damage_since: str = ""
+    file: str = ""
+    name: str = ""
+    accept_loss: bool = False
+    rehearse: bool = True
+    jobs: int = 2
+    pull_timeout: float = 300
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where a rollback goes: the database's source and the release's target.
+
+    ``point`` is the restore point ('' for a plain dump and for an undo), ``aside`` the database that an undo swaps
+    back in (None where that was done by a run which was killed afterwards).
+    """
+
+    source: str
+    release: str
+    label: str
+    point: str = ""
+    aside: Beside | None = None
+    lines: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with its release part as it was prepared, and what to tell of how it came about."""
+
+    plan: DatabasePlan
+    prepared: _switching.Prepared
+    running: _releases.Running
+    lines: tuple[str, ...] = ()
+
+
+class Planner:
+    """Find out how the database goes back, and everything that can fail, while the application still runs."""
+
+    def __init__(
+        self,
+        client: Any,
+        store: Store,
+        application: _releases.Application,
+        database: Database,
+        settings: _schema.Settings,
+        service: str,
+        wish: Wish,
+        *,
+        database_service: str,
+        pretend: bool,
+    ) -> None:
+        self.client, self.store, self.application, self.database = client, store, application, database
+        self.settings, self.service, self.wish = settings, service, wish
+        self.database_service, self.pretend = database_service, pretend
+
+    def put_right(self) -> list[str]:
+        """Put right what a killed run left, before anything else; return what was done.
+
+        Raises ``RevertError`` where a revert was killed half-way and the application was started since.
+        """
+        _migration_toolbox.sweep(self.client, self.application.name)
+        return _migration_revert.recover(
+            self.database,
+            lambda: [
+                state.name
+                for state in _compose.containers(
+                    self.client, self.application.project, services=self.application.code_services
+                )
+                if state.running
+            ],
+        )
+
+    def plan(self, staging: str) -> Planned:
+        """Return the plan. Raises ``RestoreError`` where there is no way, and what preparing the release raises."""
+        aim = self.undo() if self.wish.how == dbplan.UNDO else self.aim()
+        prepared, running = _switching.prepare(
+            self.client,
+            self.store,
+            self.application,
+            aim.release,
+            staging,
+            database_service=self.database_service,
+            login=self.database.login,
+            judge=lambda _target: Judgement("unknown", ("the database goes back as well",)),
+            fetch=not self.pretend,
+            pull_timeout=self.wish.pull_timeout,
+        )
+        if self.wish.how == dbplan.UNDO:
+            plan = DatabasePlan(
+                application=self.application.name,
+                database=self.database.name,
+                how=dbplan.UNDO if aim.aside else dbplan.NOTHING,
+                target=aim.source,
+                label=aim.label,
+                release=prepared.plan,
+                ready=True,
+                stake=("what was written since is set aside with the database that is live now",) if aim.aside else (),
+                warnings=(*aim.warnings, *prepared.plan.warnings),
+            )
+        else:
+            plan = self.forward(aim, prepared.plan)
+        return Planned(plan, prepared, running, aim.lines)
+
+    # -- where to ----------------------------------------------------------------------------------------------------
+
+    def aim(self) -> Aim:
+        """Return where to go: what was asked for, else the candidate. Raises ``RestoreError`` when there is none."""
+        wish = self.wish
+        if wish.file:
+            label = os.path.basename(wish.file)
+            return Aim(_plain_load.point_of(wish.file), wish.to or _targets.RUNNING, label)
+        lines: tuple[str, ...] = ()
+        point_id = wish.to
+        if not point_id:
+            points = self.store.points()
+            summaries = [point.summary() for point in points]
+            if wish.damage_since:
+                created = {point.id: timestamp(moment(point.id)) for point in points}
+                since = dbplan.utc(wish.damage_since)
+                choice = _candidate.choose_database(summaries, created, since)
+            else:
+                running = _releases.running_release(self.client, self.application)
+                choice = _candidate.choose_release(summaries, running.id)
+            labels = {summary.id: summary.label for summary in summaries}
+            lines = (
+                f"Because: {choice.reason}",
+                *(f"Passed over: {passed.id} {labels[passed.id]}: {passed.reason}" for passed in choice.passed_over),
+            )
+            point_id = choice.id
+            if not point_id:
+                raise RestoreError(
+                    f"there is no restore point to go back to: {'; '.join(lines)}",
+                    next_step="Name one (-e rollback_to=<restore point>), say since when data are damaged"
+                    " (-e rollback_damage_since=2026-11-22T13:15:00Z), or name a plain dump (-e rollback_dump=<file>).",
+                )
+        point = self.store.point(point_id)
+        if point.manifest is None:
+            raise RestoreError(f"restore point {point_id} cannot be used: {point.problem}")
+        return Aim(point_id, point_id, point.manifest.release.label, point_id, lines=lines)
+
+    def undo(self) -> Aim:
+        """Return the way back from the last rollback of the database, or from the one that set ``name`` aside."""
+        stands = self.database.standing()
+        aside = {entry.name: entry for entry in stands.aside}
+        chosen = aside.get(self.wish.name) if self.wish.name else stands.newest_aside
+        if chosen is None or chosen.mark is None:
+            what = f"no set-aside database {self.wish.name}" if self.wish.name else "no set-aside database"
+            raise RestoreError(
+                f"there is {what} of {self.database.name} to go back to",
+                next_step="The module postgresql_restore_info lists what there is.",
+            )
+        run = chosen.mark.run
+        begun = self._unfinished_undo(run)
+        if begun is not None and not self.wish.name:
+            line = f"Run {run} was killed after its swap: what is left to do is the release"
+            return Aim(begun.target, begun.release.target, begun.label, lines=(line,))
+        safety = self._safety_of(run)
+        if safety:
+            label = self.store.point(safety).summary().label
+            return Aim(chosen.name, safety, label, aside=chosen)
+        warning = f"no safety restore point belongs to {chosen.name}: the release stays as it is"
+        return Aim(chosen.name, _targets.RUNNING, _targets.RUNNING, aside=chosen, warnings=(warning,))
+
+    def _unfinished_undo(self, run: str) -> DatabasePlan | None:
+        """Return the plan of a run that swapped back and was killed before the release followed."""
+        if run not in self.store.runs():
+            return None
+        steps = [(entry["step"], entry["status"]) for entry in self.store.read_journal(run)]
+        if ("switch", "done") in steps or ("switch", "failed") in steps:
+            return None
+        try:
+            plan = read_plan(self.store, run)
+        except _switching.PrepareError:
+            return None
+        return plan if plan.how == dbplan.UNDO else None
+
+    def _safety_of(self, run: str) -> str:
+        """Return the safety restore point that a run took, '' where it took none or it is gone."""
+        if run not in self.store.runs():
+            return ""
+        taken = [
+            str(entry["id"])
+            for entry in self.store.read_journal(run)
+            if entry["step"] == "restore point" and entry["status"] == "done" and entry.get("purpose") == "safety"
+        ]
+        there = {point.id for point in self.store.points() if point.manifest is not None}
+        return next((point_id for point_id in reversed(taken) if point_id in there), "")
+
+    # -- how ---------------------------------------------------------------------------------------------------------
+
+    def forward(self, aim: Aim, release: _plan.Plan) -> DatabasePlan:
+        """Choose between a revert and a restore, rehearse a revert, and return the plan."""
+        wish, database = self.wish, self.database
+        against = _schema.reference(self.store, aim.point) if aim.point else None
+        found = _schema.assess(database.login, self.settings, against) if against else None
+        manifest = self.store.point(aim.point).manifest if aim.point else None
+        seen = Observed(
+            asked=wish.how,
+            label=aim.label,
+            judgement=found.judgement if found else Judgement("unknown", ("a plain dump records nothing",)),
+            comparison=found.comparison if found else None,
+            dump=bool(wish.file or (manifest and manifest.database)),
+            plain=bool(wish.file),
+            damaged=bool(wish.damage_since),
+            there=self._is_there(aim.source),
+            accept_loss=wish.accept_loss,
+        )
+        choice = dbplan.choose(seen)
+        steps: tuple[_migration_tools.Step, ...] = ()
+        warnings: list[str] = []
+        if choice.how == dbplan.REVERT and not choice.refusal:
+            history = against.history if against and against.history is not None else ()
+            seen, steps, warnings = self.rehearsed(seen, history, against.catalog if against else None)
+            choice = dbplan.choose(seen)
+        if choice.refusal:
+            raise RestoreError(f"no rollback of the database: {choice.refusal}", next_step=self._other_ways(choice))
+        ready = False
+        stake: list[str] = []
+        if choice.how == dbplan.RESTORE:
+            ready, stake, notes = self.restorable(aim, manifest.database if manifest else None)
+            warnings = notes
+        elif choice.how == dbplan.REVERT:
+            stake = [f"this {reason}" for reason in (seen.comparison.revert_reasons if seen.comparison else ())]
+            stake.append("rows written since stay, but for what the steps themselves do to them")
+        return DatabasePlan(
+            application=self.application.name,
+            database=database.name,
+            how=choice.how,
+            target=aim.source,
+            label=aim.label,
+            release=release,
+            migrations=tuple(step.undoes for step in steps) if choice.how == dbplan.REVERT else (),
+            recorded=against.history if against else None,
+            ready=ready,
+            reasons=choice.reasons,
+            rejected=choice.rejected,
+            stake=tuple(stake),
+            warnings=(*aim.warnings, *release.warnings, *warnings),
+        )
+
+    def _other_ways(self, choice: dbplan.Choice) -> str:
+        if choice.how == dbplan.NOTHING:
+            return (
+                "For the code alone: ansible-playbook quick-rollback.yml. If data are damaged:"
+                " -e rollback_damage_since=<UTC time>, or -e rollback_database_how=restore."
+            )
+        if choice.how == dbplan.REVERT:
+            return "Restore instead: -e rollback_database_how=restore. Another restore point: -e rollback_to=<id>."
+        return "Name another restore point (-e rollback_to=<id>) or a plain dump (-e rollback_dump=<file>)."
+
+    def _is_there(self, source: str) -> bool:
+        """Whether the live database is the one of ``source`` already, by the way that is asked for."""
+        stands, wish = self.database.standing(), self.wish
+        before = stands.predecessor
+        if stands.restored_from == source and before is not None and before.mark is not None:
+            return not wish.damage_since or timestamp(moment(before.mark.at)) > dbplan.utc(wish.damage_since)
+        return stands.reverted_to == source and wish.how != dbplan.RESTORE and not wish.damage_since
+
+    def rehearsed(
+        self, seen: Observed, history: tuple[str, ...], catalog: Mapping[str, Any] | None
+    ) -> tuple[Observed, tuple[_migration_tools.Step, ...], list[str]]:
+        """Find the steps back and rehearse them; return what was seen, the steps and warnings."""
+        try:
+            tools = self.tools()
+            way = tools.steps(self.database.login, history)
+            if self.pretend or not self.wish.rehearse:
+                return seen, way, ["the steps back were not rehearsed"]
+            rehearsal = _rehearsal.rehearse(self.client, tools, self.database.login, way, catalog)
+        except StepFailed as error:
+            return dbplan.with_rehearsal(seen, "failed", [str(error)]), (), []
+        except (RevertError, ValueError) as error:
+            return replace(seen, obstacle=f"the migrations cannot be taken back: {error}"), (), []
+        self.store.journal(self.database.run, "rehearsal", "done", verdict=rehearsal.verdict, seconds=rehearsal.seconds)
+        warnings = [f"left behind by the steps back: {note}" for note in rehearsal.notes]
+        return (
+            dbplan.with_rehearsal(seen, rehearsal.verdict, rehearsal.reasons),
+            way,
+            [*warnings, *(f"limit of the rehearsal: {limit}" for limit in rehearsal.limits)],
+        )
+
+    def tools(self) -> _migration_toolbox.Toolbox:
+        """Return the migration tool of the release that runs."""
+        return _migration_toolbox.Toolbox(
+            self.client, self.application.name, self.application.project, self.service, self.settings
+        )
+
+    def restorable(self, aim: Aim, recorded: Mapping[str, Any] | None) -> tuple[bool, list[str], list[str]]:
+        """Check that the source can be restored and swapped in; return whether it is ready, what is at stake, notes.
+
+        Raises ``RestoreError`` with everything that forbids it.
+        """
+        database, wish = self.database, self.wish
+        ready = database.standing().ready_for(aim.source) is not None
+        notes: list[str] = []
+        if ready:
+            with database.cursor() as cursor:
+                blocked = _restore_plan.swap_blockers(_databases.look_at_server(database, cursor))
+            if blocked:
+                raise RestoreError("; ".join(blocked), next_step="Mend what is named and run it again.")
+        elif wish.file:
+            notes += _plain_load.judge(database, wish.file)[1].notes
+        else:
+            part, _folder = _restore.check_files(database, aim.point)
+            notes += _restore.judge(database, part, dump=part["bytes"], jobs=wish.jobs).notes
+        if recorded is None:
+            stake = [f"all that {database.name} holds now is set aside: a plain dump has nothing to compare"]
+            return ready, stake, notes
+        changes, known_by = _swap.at_stake(database, recorded)
+        stake = [f"set aside: {dbplan.told_change(table, change)}" for table, change in changes.items()]
+        return ready, [*(stake or ["no change since then was counted"]), f"known by: {known_by}"], notes
+
+
+# -- the database part of the critical section ------------------------------------------------------------------------
+
+
+class DatabaseChange:
+    """The database part of a plan: a revert, or a swap. It can be put back as long as the run lasts."""
+
+    def __init__(
+        self,
+        database: Database,
+        plan: DatabasePlan,
+        tools: Callable[[], _migration_toolbox.Toolbox],
+        settings: _schema.Settings,
+        pooler: _swap.Pooler | None,
+    ) -> None:
+        self.database, self.plan = database, plan
+        self._tools, self._settings, self._pooler = tools, settings, pooler
+        self.set_aside = ""
+        self.outage = 0.0
+        self.notes: tuple[str, ...] = ()
+
+    def _told(self, step: str, status: str, **details: Any) -> None:
+        self.database.store.journal(self.database.run, f"database {step}", status, **details)
+
+    def incoming(self) -> Beside:
+        """Return the database that is to be swapped in. Raises ``RestoreError`` when it is not there."""
+        stands = self.database.standing()
+        if self.plan.how == dbplan.UNDO:
+            found = next((entry for entry in stands.aside if entry.name == self.plan.target), None)
+        else:
+            found = stands.ready_for(self.plan.target)
+        if found is None:
+            raise RestoreError(f"the database of {self.plan.target} is not beside the live one any more")
+        return found
+
+    def carry_out(self) -> None:
+        """Take the migrations back, or swap. The services are stopped."""
+        if self.plan.how == dbplan.REVERT:
+            self._revert()
+            return
+        note = UNDONE if self.plan.how == dbplan.UNDO else ""
+        done = _swap.swap(self.database, self.incoming(), note=note, pooler=self._pooler)
+        self.set_aside, self.outage = done.aside, done.outage
+        self._told("swap", "done", source=self.plan.target, set_aside=done.aside, seconds=done.outage)
+
+    def _revert(self) -> None:
+        store, login = self.database.store, self.database.login
+        against = _schema.reference(store, self.plan.target)
+        if against is None or against.history is None:
+            raise RevertError(f"restore point {self.plan.target} did not record the migration history")
+        tools = self._tools()
+        way = tools.steps(login, against.history)
+        found = tuple(step.undoes for step in way)
+        if found != self.plan.migrations:
+            raise RevertError(f"the steps back are not those of the plan any more: {', '.join(found) or 'none'}")
+        done = _migration_revert.revert(tools, self.database, way, against.catalog, self.plan.target, told=self._told)
+        self.set_aside, self.notes = done.copy, done.notes
+
+    def put_back(self) -> None:
+        """Have the database live again that was live when the run began. What took its place is kept."""
+        before = self.database.standing().predecessor
+        if before is None or before.mark is None:
+            return
+        if before.mark.run == self.database.run and before.mark.note != FAILED:
+            kept = _swap.swap(self.database, before, note=FAILED, pooler=self._pooler).aside
+            self._told("put back", "done", kept=kept)
+
+    def check(self) -> None:
+        """Raise ``RestoreError`` unless the live database is the planned one, with the recorded migrations."""
+        stands, plan = self.database.standing(), self.plan
+        wrong = []
+        if plan.how == dbplan.RESTORE and stands.restored_from != plan.target:
+            wrong.append(f"the live database is not the one of {plan.target}")
+        if plan.how == dbplan.REVERT and stands.reverted_to != plan.target:
+            wrong.append(f"the live database was not taken back to {plan.target}")
+        if plan.recorded is not None and self._settings.tool != "none":
+            applied = _schema.history(self.database.login, self._settings)
+            if tuple(applied) != plan.recorded:
+                newest = applied[-1] if applied else "none"
+                wrong.append(f"the applied migrations are not those of {plan.label}: the newest is {newest}")
+        if wrong:
+            raise RestoreError("; ".join(wrong))
+
+
+def count_rows(database: Database, limit: int) -> tuple[dict[str, int], str]:
+    """Count the rows of every table of the live database, and say why that was not done.
+
+    Databases above ``limit`` bytes are not counted: that would take longer than it tells.
+    """
+    with database.cursor(database.name) as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        size = int(cursor.fetchone()[0])
+        if size > limit:
+            return {}, f"rows were not counted: the database has {_restore_plan.megabytes(size)}"
+        cursor.execute("SET statement_timeout TO '30s'")
+        cursor.execute(_invariants.TABLES)
+        rows = {}
+        for schema, name in cursor.fetchall():
+            cursor.execute(_invariants.count_statement(schema, name, hashed=False))
+            rows[f"{schema}.{name}"] = int(cursor.fetchone()[0])
+    return rows, ""
+
+
+# -- the plan on disk -------------------------------------------------------------------------------------------------
+
+
+def write_plan(store: Store, run: str, planned: Planned) -> None:
+    """Keep a plan in its run's folder, for the critical section that carries it out."""
+    _switching.write_plan(store, run, planned.prepared)
+    document = dbplan.plan_to_dict(planned.plan)
+    write_file(os.path.join(store.run_path(run), PLAN), json.dumps(document, indent=1) + "\n")
+
+
+def read_plan(store: Store, run: str) -> DatabasePlan:
+    """Return the plan that was prepared for a run. Raises ``PrepareError`` when there is none."""
+    try:
+        with open(os.path.join(store.run_path(run), PLAN), encoding="utf-8") as stream:
+            return dbplan.plan_from_dict(json.load(stream))
+    except (FileNotFoundError, ValueError) as error:
+        raise _switching.PrepareError(f"run {run} has no prepared plan for the database: {error}") from error

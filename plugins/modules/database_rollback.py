@@ -1,0 +1,519 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take the database of a Compose application back together with its release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: database_rollback
+short_description: Take the database of a Compose application back together with its release
+description:
+  - Goes back by a revert of migrations, or by a restore beside the live database and a swap, and to the release that
+    belongs to it.
+  - With O(state=prepared) the way is chosen from the comparison of the live schema with the recorded one, a revert is
+    rehearsed, images are fetched, files are staged. Nothing that runs is touched. The result is a plan with its reasons
+    and with the data at stake.
+  - With O(state=switched) that plan is carried out as one operation. The services that carry code are stopped, the
+    database goes back, the release is switched, and it has to be healthy. When anything fails, the database and the
+    release that were there before are put back. Nothing is dropped.
+  - Run O(state=switched) under C(async), so that it goes on when the controller is gone.
+author:
+  - schedgen.rollback contributors (@schedgen)
+extends_documentation_fragment:
+  - schedgen.rollback.application
+  - schedgen.rollback.application.libraries
+  - schedgen.rollback.project
+  - schedgen.rollback.project.database
+  - schedgen.rollback.project.admin
+  - schedgen.rollback.project.migration
+  - schedgen.rollback.project.pooler
+  - schedgen.rollback.project.run
+  - schedgen.rollback.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The plan is made; images are not fetched, a revert is not rehearsed, and nothing is carried out.
+  diff_mode:
+    support: full
+    details:
+      - Shows the release, the database and the migrations before and after.
+options:
+  state:
+    description:
+      - V(prepared) makes the plan, V(switched) carries out the plan that was prepared for O(run).
+    type: str
+    choices: [prepared, switched]
+    required: true
+  to:
+    description:
+      - The restore point to go to. Empty for the candidate.
+      - With O(file) the release to go to, as for M(schedgen.rollback.compose_release). Empty leaves it as it is.
+    type: str
+    default: ''
+  how:
+    description:
+      - V(auto) chooses between V(revert) and V(restore). V(undo) goes back to the database that the last rollback set
+        aside, and to the release that ran with it.
+    type: str
+    choices: [auto, revert, restore, undo]
+    default: auto
+  damage_since:
+    description:
+      - Since when data are damaged, in UTC, as C(2026-11-22T13:15:00Z). Without O(to), the newest restore point with a
+        database from before that moment is the candidate, and the way is a restore.
+    type: str
+    default: ''
+  file:
+    description:
+      - A plain SQL dump on the host, gzipped or not, instead of a restore point.
+    type: path
+  name:
+    description:
+      - With O(how=undo), the set-aside database to go back to. The one that was live last when empty.
+    type: str
+    default: ''
+  accept_loss:
+    description:
+      - Let a revert go on that cannot bring back what a destructive migration took.
+    type: bool
+    default: false
+  rehearse:
+    description:
+      - Whether a revert is rehearsed on a throwaway server.
+    type: bool
+    default: true
+  lock_timeout:
+    description:
+      - Seconds that a step of a revert waits for a lock.
+    type: float
+    default: 5
+  step_timeout:
+    description:
+      - Seconds that one step of a revert may take.
+    type: float
+    default: 120
+  rehearsal_data_limit:
+    description:
+      - A database of up to this many bytes is rehearsed with its rows, a larger one with its schema alone.
+    type: int
+    default: 20000000
+  jobs:
+    description:
+      - How many tables a restore will fill at once, for the preflight.
+    type: int
+    default: 2
+  count_limit:
+    description:
+      - Up to how many megabytes of database the rows of every table are counted after a restore.
+    type: int
+    default: 512
+  safety:
+    description:
+      - The safety restore point, with O(state=switched). Its release is put back when something fails.
+    type: str
+    default: ''
+  plan:
+    description:
+      - The hash of the plan that was approved, with O(state=switched). Another plan is refused.
+    type: str
+    default: ''
+  deadline:
+    description:
+      - Seconds that the target has to become healthy.
+    type: float
+    default: 120
+  pull_timeout:
+    description:
+      - Seconds that fetching one image may take.
+    type: float
+    default: 300
+"""
+
+EXAMPLES = r"""
+- name: Choose the way back and show it
+  schedgen.rollback.database_rollback:
+    application: schedgen
+    state: prepared
+    run: "{{ begun.run }}"
+    project_src: /opt/schedgen
+    code_services: [backend, frontend, pdf-worker]
+    database: schedgen
+    migration_tool: typeorm
+  register: prepared
+
+- name: Go back
+  schedgen.rollback.database_rollback:
+    application: schedgen
+    state: switched
+    run: "{{ begun.run }}"
+    project_src: /opt/schedgen
+    code_services: [backend, frontend, pdf-worker]
+    database: schedgen
+    migration_tool: typeorm
+    safety: "{{ safety.id }}"
+    plan: "{{ prepared.plan.hash }}"
+  async: 1800
+  poll: 2
+"""
+
+RETURN = r"""
+plan:
+  description:
+    - The plan. C(how) is revert, restore, undo or nothing, with C(hash), C(steps), C(reasons), C(rejected), C(stake),
+      C(warnings) and the C(release) part.
+  returned: success
+  type: dict
+  sample:
+    hash: 3f0a51b6c2de
+    how: revert
+    target: 20261122T131500.123Z
+    migrations: [AddJobPriority1761000000001]
+expected:
+  description: The image id that each code service is to run.
+  returned: success
+  type: dict
+head:
+  description: The newest migration that is to be applied afterwards. Empty when that is not known.
+  returned: success
+  type: str
+set_aside:
+  description: The name of the database that was live before. Empty when the database was not changed.
+  returned: with O(state=switched)
+  type: str
+outage:
+  description: For how many seconds nobody could connect to the database, with a swap.
+  returned: with O(state=switched)
+  type: float
+rows:
+  description: What became of the rows. C(recorded) and C(now) are sums, C(fewer) says which tables have fewer.
+  returned: with O(state=switched), after a restore
+  type: dict
+timings:
+  description: Seconds that each step of the critical section took.
+  returned: with O(state=switched)
+  type: dict
+put_back:
+  description: Whether, after a failure, what was there before is there again.
+  returned: on failure with O(state=switched)
+  type: bool
+rollback_screen:
+  description: What the operator's screen shows of this.
+  returned: always
+  type: dict
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _arguments,
+    _compose,
+    _database_plan as dbplan,
+    _database_rollback,
+    _failure,
+    _migration_toolbox,
+    _releases,
+    _schema,
+    _switching,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError
+from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
+    EXPECTED,
+    application_of,
+    database_of,
+    next_step,
+    pooler_of,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
+
+UNTOUCHED = "Nothing that runs was touched: the application and its database are as they were."
+
+
+def prepare(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict[str, Any]:
+    """Make the plan; return the module's result. Raises what planning raises."""
+    client = _compose.connect()
+    application = application_of(parameters)
+    planner = _database_rollback.Planner(
+        client,
+        store,
+        application,
+        database_of(store, client, parameters),
+        _schema.settings_of(parameters),
+        _migration_toolbox.service_of(parameters),
+        _database_rollback.Wish(
+            to=parameters["to"],
+            how=parameters["how"],
+            damage_since=parameters["damage_since"],
+            file=parameters["file"] or "",
+            name=parameters["name"],
+            accept_loss=parameters["accept_loss"],
+            rehearse=parameters["rehearse"],
+            jobs=parameters["jobs"],
+            pull_timeout=parameters["pull_timeout"],
+        ),
+        database_service=parameters["database_service"],
+        pretend=pretend,
+    )
+    done = []
+    parent = None
+    if not pretend:
+        store.prepare()
+        parent = store.root
+        done = planner.put_right()
+    staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=parent)
+    try:
+        planned = planner.plan(staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    plan = planned.plan
+    if not pretend and parameters["run"]:
+        _database_rollback.write_plan(store, parameters["run"], planned)
+        store.journal(parameters["run"], "plan", "done", hash=plan.hash, target=plan.target, steps=plan.sentences())
+    fetched = any(image.place != "present" for image in plan.release.images)
+    return {
+        "changed": plan.changed if pretend else bool(fetched or done),
+        "plan": dbplan.plan_to_dict(plan),
+        **expected(plan),
+        "diff": diff(plan),
+        "rollback_screen": screen(plan, [*done, *planned.lines]),
+    }
+
+
+def expected(plan: dbplan.DatabasePlan) -> dict[str, Any]:
+    """Return what a verification afterwards holds the application against."""
+    return {
+        "expected": {image.service: image.image_id for image in plan.release.images},
+        "head": plan.recorded[-1] if plan.recorded else "",
+    }
+
+
+def diff(plan: dbplan.DatabasePlan) -> dict[str, str]:
+    """Return release, database and migrations before and after, for ``--diff``."""
+    before = [f"release: {plan.release.running_label}", f"database: {plan.database}"]
+    before += [f"migration: {name}" for name in reversed(plan.migrations)]
+    after = [f"release: {plan.release.label}"]
+    after.append(f"database: {plan.target}" if plan.how in (dbplan.RESTORE, dbplan.UNDO) else before[1])
+    names = {"before_header": plan.release.running_label, "after_header": plan.label}
+    return {**names, "before": "\n".join(before) + "\n", "after": "\n".join(after) + "\n"}
+
+
+def screen(plan: dbplan.DatabasePlan, done: list[str]) -> dict[str, Any]:
+    """Return what the operator's screen shows of a plan."""
+    words = {
+        dbplan.REVERT: "take its migrations back",
+        dbplan.RESTORE: "restore its database",
+        dbplan.UNDO: "undo the last rollback of the database",
+        dbplan.NOTHING: "its database is there already",
+    }
+    release = plan.release
+    headline = f"Plan {plan.hash}: {release.running_label} -> {plan.label} ({plan.target}), {words[plan.how]}"
+    if not plan.changed:
+        headline = f"Nothing to do: {plan.label} runs already, with the database of {plan.target}"
+    lines = [*done, *(f"{number}. {step}" for number, step in enumerate(plan.sentences(), start=1))]
+    lines += [f"Reason: {reason}" for reason in plan.reasons]
+    lines += [f"Rejected: {option}, because {why}" for option, why in plan.rejected]
+    lines += [f"At stake: {sentence}" for sentence in plan.stake]
+    lines += [f"Note: {warning}" for warning in plan.warnings]
+    return {
+        "headline": headline,
+        "lines": lines,
+        "rows": [
+            {"label": "From", "value": f"{release.running_label} ({release.running})"},
+            {"label": "To", "value": f"{plan.label} ({plan.target})"},
+            {"label": "By", "value": words[plan.how]},
+        ],
+    }
+
+
+def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out the prepared plan; return the module's result. Raises SwitchError and what comes before anything."""
+    run, application = parameters["run"], application_of(parameters)
+    client = _compose.connect()
+    prepared = _switching.read_plan(store, run, application)
+    plan = _database_rollback.read_plan(store, run)
+    if parameters["plan"] and parameters["plan"] != plan.hash:
+        raise _switching.PrepareError(f"the approved plan is {parameters['plan']}, the prepared one is {plan.hash}")
+    safety = store.point(parameters["safety"])
+    if safety.manifest is None:
+        raise _switching.PrepareError(f"the safety restore point {safety.id} cannot be used: {safety.problem}")
+    running = _releases.running_release(client, application)
+    if running.id != plan.release.running:
+        raise _switching.PrepareError(
+            f"something was deployed after the plan was made: {running.label} ({running.id}) runs"
+            f" and not {plan.release.running_label}"
+        )
+    database = database_of(store, client, parameters)
+    change = None
+    if plan.how != dbplan.NOTHING:
+        settings = _schema.settings_of(parameters)
+
+        def tools() -> _migration_toolbox.Toolbox:
+            service = _migration_toolbox.service_of(parameters)
+            return _migration_toolbox.Toolbox(client, application.name, application.project, service, settings)
+
+        change = _database_rollback.DatabaseChange(database, plan, tools, settings, pooler_of(database, parameters))
+        if plan.how != dbplan.REVERT:
+            change.incoming()
+    # The terminal or the connection may go away now; what was begun is brought to its end.
+    for name in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
+    operation = _switching.Switch(
+        client, store, run, prepared, safety.manifest.release, safety.path, parameters["deadline"], change=change
+    )
+    timings = operation.carry_out()
+    after = _releases.running_release(client, application)
+    store.journal(run, "release", "done", release=after.id, label=after.label)
+    marked = _switching.mark_releases(store, run, plan.release, parameters["safety"], after.id)
+    if change is not None and plan.how == dbplan.RESTORE and any(point.id == plan.target for point in store.points()):
+        store.append_event(plan.target, "swapped in", run=run, set_aside=change.set_aside, seconds=change.outage)
+    rows, told = compare_rows(store, database, plan, parameters["count_limit"] << 20)
+    return {
+        "changed": True,
+        "plan": dbplan.plan_to_dict(plan),
+        **expected(plan),
+        "release": after.id,
+        "set_aside": change.set_aside if change else "",
+        "outage": change.outage if change else 0.0,
+        "rows": rows,
+        "timings": timings,
+        "rollback_screen": ended(plan, change, timings, [*told, *marked]),
+    }
+
+
+def compare_rows(
+    store: Store, database: Database, plan: dbplan.DatabasePlan, limit: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Count the rows after a restore and hold them against what was recorded; return that and what to tell.
+
+    The application writes already, so that fewer rows are told and no error: the copy was compared before it went
+    live.
+    """
+    if plan.how != dbplan.RESTORE:
+        return {}, []
+    manifest = None
+    with contextlib.suppress(Exception):
+        manifest = store.point(plan.target).manifest
+    if manifest is None or not manifest.database:
+        return {}, []
+    recorded: dict[str, int] = manifest.database["rows"]
+    try:
+        found, why = _database_rollback.count_rows(database, limit)
+    except DatabaseError as error:
+        found, why = {}, f"rows were not counted: {error}"
+    if why:
+        return {}, [why]
+    fewer = dbplan.fewer_rows(recorded, found)
+    total = {"recorded": sum(recorded.values()), "now": sum(found.values()), "fewer": fewer}
+    told = f"Rows: {total['recorded']} were recorded, {total['now']} are there now"
+    return total, [told, *(f"Note: {sentence}" for sentence in fewer)]
+
+
+def ended(
+    plan: dbplan.DatabasePlan,
+    change: _database_rollback.DatabaseChange | None,
+    timings: Mapping[str, float],
+    lines: list[str],
+) -> dict[str, Any]:
+    """Return what the operator's screen shows at the end."""
+    shown = [f"Took: {', '.join(f'{name} {seconds} s' for name, seconds in timings.items())}", *lines]
+    rows = []
+    if change is not None:
+        shown += [f"Left behind by the steps back: {note}" for note in change.notes]
+        shown.insert(0, f"Set aside, with every row that was written: {change.set_aside}")
+        rows = [{"label": "Set aside", "value": change.set_aside}]
+    how = {
+        dbplan.REVERT: f"{len(plan.migrations)} migrations were taken back",
+        dbplan.RESTORE: f"its database is the one of {plan.target}",
+        dbplan.UNDO: f"its database is again {plan.target}",
+        dbplan.NOTHING: f"its database was that of {plan.target} already",
+    }
+    return {"headline": f"{plan.label} runs and is healthy; {how[plan.how]}", "lines": shown, "rows": rows}
+
+
+def explain_failure(store: Store, parameters: Mapping[str, Any], error: _switching.SwitchError) -> str:
+    """Return the three parts of a critical section that failed."""
+    journal = os.path.join(store.runs_dir, parameters["run"], "journal.jsonl")
+    if error.put_back:
+        state = (
+            "What was there before was put back: the same database is live, and the same images, files and number of"
+            " containers run again. Databases of the attempt are kept and listed by postgresql_restore_info."
+        )
+        following = "See the journal for the step that failed, mend the cause, or choose another way or target."
+    else:
+        state = f"What was there before could NOT be put back whole: {error.detail}."
+        following = (
+            "Nothing was dropped. Run this again: it goes on from here. The safety restore point is"
+            f" {parameters['safety']}."
+        )
+    return _failure.explain(
+        f"The rollback of the database failed: {error.reason}.", state, f"{following} Journal: {journal}"
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **_arguments.APPLICATION,
+            **_arguments.PROJECT,
+            **_arguments.DATABASE,
+            **_arguments.ADMIN,
+            **_arguments.MIGRATION,
+            **_arguments.POOLER,
+            **_arguments.RUN,
+            "state": {"type": "str", "choices": ["prepared", "switched"], "required": True},
+            "to": {"type": "str", "default": ""},
+            "how": {"type": "str", "choices": list(dbplan.WAYS), "default": "auto"},
+            "damage_since": {"type": "str", "default": ""},
+            "file": {"type": "path"},
+            "name": {"type": "str", "default": ""},
+            "accept_loss": {"type": "bool", "default": False},
+            "rehearse": {"type": "bool", "default": True},
+            "lock_timeout": {"type": "float", "default": 5},
+            "step_timeout": {"type": "float", "default": 120},
+            "rehearsal_data_limit": {"type": "int", "default": 20000000},
+            "jobs": {"type": "int", "default": 2},
+            "count_limit": {"type": "int", "default": 512},
+            "safety": {"type": "str", "default": ""},
+            "plan": {"type": "str", "default": ""},
+            "deadline": {"type": "float", "default": 120},
+            "pull_timeout": {"type": "float", "default": 300},
+        },
+        required_if=[
+            ("state", "prepared", ("project_src",)),
+            ("state", "switched", ("project_src", "run", "safety")),
+        ],
+        supports_check_mode=True,
+    )
+    parameters = module.params
+    try:
+        store = Store(parameters["state_dir"], parameters["application"])
+        if module.check_mode:
+            result = prepare(store, parameters, pretend=True)
+        else:
+            with store.held(parameters["run"]):
+                if parameters["state"] == "prepared":
+                    result = prepare(store, parameters, pretend=False)
+                else:
+                    result = switch(store, parameters)
+    except _switching.SwitchError as error:
+        module.fail_json(msg=explain_failure(store, parameters, error), put_back=error.put_back)
+    except EXPECTED as error:
+        state = error.state if isinstance(error, RestoreError) else UNTOUCHED
+        happened = f"{str(error)[:1].upper()}{str(error)[1:]}"
+        module.fail_json(msg=_failure.explain(happened, state, next_step(error, "Mend the cause and run it again.")))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
