@@ -13,6 +13,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._candidate impor
     Mark,
     PassedOver,
     Point,
+    choose_database,
     choose_release,
     good_points,
     labels,
@@ -227,3 +228,33 @@ def test_good_points_are_those_that_could_be_chosen() -> None:
         point("7"),
     ]
     assert [entry.id for entry in good_points(points)] == ["7", "1"]
+
+
+CREATED = {str(number): f"2026-11-22T1{number}:00:00Z" for number in range(5)}
+
+
+def with_database(point_id: str, release: str = "", **more: Any) -> Point:
+    return point(point_id, release, parts=("release", "database"), **more)
+
+
+@pytest.mark.parametrize(
+    ("points", "since", "chosen", "passed"),
+    [
+        ([with_database("1"), with_database("2")], "2026-11-22T13:30:00Z", "2", []),
+        # The release that runs does not matter, and neither does how healthy it was, nor why it was taken.
+        ([with_database("1", verdict="unhealthy", purpose="scheduled")], "2026-11-22T13:30:00Z", "1", []),
+        ([with_database("1"), with_database("2")], "2026-11-22T12:00:00Z", "1",
+         ["it was taken at 2026-11-22T12:00:00Z, and data are damaged since 2026-11-22T12:00:00Z"]),
+        ([with_database("1"), point("2")], "2026-11-22T13:30:00Z", "1", ["it has no database part"]),
+        ([with_database("1"), with_database("2", problem="no manifest")], "2026-11-22T13:30:00Z", "1",
+         ["it cannot be used: no manifest"]),
+        ([with_database("1"), with_database("2", "bad"), point("3", "bad", bad=BY_PERSON)], "2026-11-22T13:30:00Z", "1",
+         ["it has no database part", "its release is marked bad"]),
+        ([with_database("2")], "2026-11-22T11:00:00Z", "",
+         ["it was taken at 2026-11-22T12:00:00Z, and data are damaged since 2026-11-22T11:00:00Z"]),
+        ([], "2026-11-22T11:00:00Z", "", []),
+    ],
+)  # fmt: skip
+def test_the_database_from_before_the_damage(points: list[Point], since: str, chosen: str, passed: list[str]) -> None:
+    choice = choose_database(points, CREATED, since)
+    assert (choice.id, [entry.reason for entry in choice.passed_over]) == (chosen, passed)
