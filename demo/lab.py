@@ -165,6 +165,7 @@ def show_ledger(options: argparse.Namespace) -> None:
     summary = ledger.summarise(entries)
     if options.check_database:
         summary["missing"] = ledger.missing_writes(entries, data.load_keys(options.database))
+        summary["lost"] = ledger.missing_writes(entries, data.keys_anywhere()) if summary["missing"] else []
     print(json.dumps(summary))
 
 
@@ -259,7 +260,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     made = command("ledger", show_ledger, "what a ledger says, as JSON")
     made.add_argument("file", type=Path, nargs="?", default=LOAD_LEDGER)
-    made.add_argument("--check-database", action="store_true", help="name acknowledged writes that are not there")
+    made.add_argument(
+        "--check-database",
+        action="store_true",
+        help="name acknowledged writes that are missing in the database, and those that are in none",
+    )
     made.add_argument("--database", default="schedgen", help="database to look in (default: %(default)s)")
 
     made = command("registry", registry_command, "start or stop the registry, or spoil its tags")

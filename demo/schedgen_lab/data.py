@@ -123,6 +123,25 @@ def load_keys(database: str = "schedgen") -> set[str]:
     return set(psql("SELECT key FROM jobs WHERE key LIKE 'load-%'", database=database).split())
 
 
+def keys_anywhere() -> set[str]:
+    """The keys of the load client's jobs in any database of the server; a closed one is opened to look."""
+    listed = psql(
+        "SELECT datallowconn, datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'",
+        database="postgres",
+    )
+    found: set[str] = set()
+    for is_open, name in (line.split("|", 1) for line in listed.splitlines()):
+        if is_open == "f":
+            psql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', database="postgres")
+        try:
+            if psql("SELECT to_regclass('jobs') IS NOT NULL", database=name).strip() == "t":
+                found |= load_keys(name)
+        finally:
+            if is_open == "f":
+                psql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false', database="postgres")
+    return found
+
+
 def remove_strangers() -> None:
     """Remove volumes of the project that are not the project's: a test left them."""
     mine = existing_volumes(f"com.docker.compose.project={PROJECT_NAME}") - set(VOLUMES.values())

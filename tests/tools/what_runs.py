@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Print what runs of the reference application as JSON: images of each service, what is not well, the commit."""
+"""Print what runs of the reference application as JSON: images, what is not well, commit, database."""
 
 from __future__ import annotations
 
@@ -16,12 +16,44 @@ sys.path.insert(0, str(Path(__file__).parent))
 import lab_client
 
 
+def psql(statement: str, database: str = "schedgen") -> list[str]:
+    """Ask the database's server; nothing where it gives no answer."""
+    command = [
+        "docker",
+        "exec",
+        "schedgen-postgres",
+        "psql",
+        "-qAtX",
+        "-U",
+        "schedgen",
+        "-d",
+        database,
+        "-c",
+        statement,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def database() -> dict[str, object]:
+    """Look at the live database: migrations, columns, rows; and at the names of all databases."""
+    columns = "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    damaged = "SELECT count(*) FROM jobs WHERE title = 'untitled'"
+    return {
+        "migrations": psql("SELECT name FROM migrations ORDER BY id"),
+        "columns": sorted(psql(columns)),
+        "jobs": int((psql("SELECT count(*) FROM jobs WHERE key NOT LIKE 'load-%'") or ["0"])[0]),
+        "damaged": int((psql(damaged) or ["0"])[0]),
+        "databases": psql("SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1", "postgres"),
+    }
+
+
 def main() -> None:
     """Look and print."""
     head = subprocess.run(
         ["git", "-C", lab_client.PROJECT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     found = {
+        **database(),
         "images": lab_client.running_images(),
         "containers": sorted(entry["Id"] for entry in lab_client.containers()),
         "unhealthy": lab_client.unhealthy(),

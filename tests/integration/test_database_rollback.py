@@ -1,0 +1,119 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rollback of a database with its release: check mode, failures in the critical section, a killed host."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import lab_client as lab
+import pytest
+import what_runs
+
+APPROVED = {"rollback_confirm": True}
+
+
+def live() -> tuple[object, ...]:
+    """What the live database is, seen by psql."""
+    found = what_runs.database()
+    return found["migrations"], found["columns"], found["jobs"], found["damaged"]
+
+
+def deploy(version: str) -> None:
+    lab.lab("deploy", version)
+
+
+def images_of(point_id: str) -> dict[str, list[str]]:
+    point = next(entry for entry in lab.points() if entry["id"] == point_id)
+    services = point["release"]["services"]
+    return {name: [services[name]["image_id"]] * services[name]["replicas"] for name in lab.CODE_SERVICES}
+
+
+def running() -> dict[str, list[str]]:
+    found = lab.running_images()
+    return {name: found.get(name, []) for name in lab.CODE_SERVICES}
+
+
+def test_the_plan_is_the_same_until_somebody_approves_it(at_v1: str) -> None:
+    deploy("v2")
+    before, database = lab.fingerprint(), what_runs.database()
+    shown = lab.playbook("database-rollback", "--check", "--diff")
+    assert shown.rc == 0, shown.screen
+    assert lab.fingerprint() == before
+    assert what_runs.database() == database
+    assert "take back AddJobPriority1761000000001" in shown.text
+    assert "Note: the steps back were not rehearsed" in shown.text
+    refused = lab.playbook("database-rollback")
+    assert refused.rc == 2
+    assert "no answer is a no" in refused.text
+    (asked,) = set(re.findall(r"-e rollback_confirm=([0-9a-f]{12})", refused.text))
+    assert f"Plan {asked}: v2 -> v1 ({at_v1}), take its migrations back" in shown.text
+    other = lab.playbook("database-rollback", rollback_confirm="0123456789ab")
+    assert other.rc == 2
+    assert what_runs.database() == database
+    done = lab.playbook("database-rollback", rollback_confirm=asked)
+    assert done.rc == 0, done.screen
+    assert running() == images_of(at_v1)
+    report = lab.reports()[-1]
+    assert (report["outcome"], report["plan"]["hash"]) == ("success", asked)
+    assert report["plan"]["how"] == "revert"
+    assert [row["label"] for row in report["rows"]] == ["Set aside"]
+    assert "is marked bad" in done.text
+
+
+def test_nothing_to_change_in_the_database_is_said(at_v1: str) -> None:
+    deploy("http-500")
+    refused = lab.playbook("database-rollback", **APPROVED)
+    assert refused.rc == 2
+    assert "there is no reason to change the database" in refused.text
+    assert "ansible-playbook quick-rollback.yml" in refused.text
+    assert at_v1 in refused.text
+
+
+@pytest.mark.parametrize("how", ["revert", "restore"])
+def test_a_target_that_does_not_get_healthy_puts_database_and_release_back(at_v1: str, how: str) -> None:
+    deploy("v2")
+    before, code = live(), running()
+    # No release is healthy half a second after it was started.
+    failed = lab.playbook("database-rollback", rollback_database_how=how, rollback_health_deadline=0.5, **APPROVED)
+    assert failed.rc == 2, failed.screen
+    assert "not healthy after 0.5 s" in failed.text
+    assert "the same database is live" in failed.text
+    assert live() == before
+    assert running() == code
+    # What the attempt left is no hindrance.
+    done = lab.playbook("database-rollback", rollback_database_how=how, **APPROVED)
+    assert done.rc == 0, done.screen
+    assert running() == images_of(at_v1)
+
+
+@pytest.mark.parametrize("step", ["stop", "database", "services", "health"])
+@pytest.mark.parametrize("how", ["revert", "restore"])
+def test_a_host_that_is_killed_in_the_critical_section_gets_there_in_the_next_run(
+    at_v1: str, how: str, step: str, ledger: Path
+) -> None:
+    deploy("v2")
+    arguments = json.dumps({**APPROVED, "rollback_database_how": how})
+    tool = Path(lab.ROOT, "tests", "tools", "kill_during.py")
+    command = ["ansible-playbook", str(lab.ROOT / "database-rollback.yml"), "-i", str(lab.INVENTORY), "-e", arguments]
+    with lab.load(ledger):
+        killed = subprocess.run(
+            [sys.executable, str(tool), "--step", step, "--host-side", "--", *command],
+            env=lab.environment(),
+            cwd=lab.ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert killed.returncode == 0, killed.stdout
+    done = lab.playbook("database-rollback", rollback_lock_takeover="yes", rollback_database_how=how, **APPROVED)
+    assert done.rc == 0, done.screen
+    assert running() == images_of(at_v1)
+    assert lab.unhealthy() == []
+    assert "jobs.priority" not in what_runs.database()["columns"]  # type: ignore[operator]
+    assert json.loads(lab.lab("ledger", str(ledger), "--check-database").stdout)["lost"] == []
