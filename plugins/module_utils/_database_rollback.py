@@ -264,7 +264,10 @@ class Planner:
             seen, steps, warnings = self.rehearsed(seen, history, against.catalog if against else None)
             choice = dbplan.choose(seen)
         if choice.refusal:
-            raise RestoreError(f"no rollback of the database: {choice.refusal}", next_step=self._other_ways(choice))
+            raise RestoreError(
+                f"no rollback of the database to {aim.label} ({aim.source}): {choice.refusal}",
+                next_step=self._other_ways(choice),
+            )
         ready = False
         stake: list[str] = []
         if choice.how == dbplan.RESTORE:
