@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _invariants, _libraries, _pgtools
@@ -18,12 +19,20 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan im
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 HASH_LIMIT = 512 << 20
+# What every pg_dump can write.
+GZIP = "1"
 
 # The schema's text and the globals are small: they are written while the tables are.
+# A pg_dump that was built without a compression says so before it connects: it is asked with a socket that is nowhere.
 _SCRIPT = """
 umask 077
-pg_dump --format=directory --file="$WORK/dump" --jobs="$1" --compress="$2" --snapshot="$3" --lock-wait-timeout="$4" \
-  --no-password "$5" &
+compress=$2
+case $(LC_ALL=C pg_dump --format=directory --file="$WORK/dump" --compress="$2" --host=/nowhere --no-password 2>&1) in
+  *"does not support compression"*) compress=$7 ;;
+esac
+rm -rf "$WORK/dump"
+pg_dump --format=directory --file="$WORK/dump" --jobs="$1" --compress="$compress" --snapshot="$3" \
+  --lock-wait-timeout="$4" --no-password "$5" &
 dump=$!
 pg_dump --schema-only --file="$WORK/schema.sql" --snapshot="$3" --lock-wait-timeout="$4" --no-password "$5" \
   || { wait; exit 1; }
@@ -56,7 +65,12 @@ class DumpError(Exception):
 
 def compression(version: int) -> str:
     """Return pg_dump's compression argument for a server version (zstd exists from 16 on)."""
-    return "zstd:1" if version >= 160000 else "1"
+    return "zstd:1" if version >= 160000 else GZIP
+
+
+def _compressed(names: Sequence[str], wanted: str) -> str:
+    """Return which compression the files of a dump have: that which was wanted, or what every pg_dump has."""
+    return GZIP if any(name.endswith(".gz") for name in names) else wanted
 
 
 def read_properties(cursor: Any, database: str) -> Properties | None:
@@ -168,6 +182,7 @@ def dump(
                     login.dbname,
                     # Only a superuser may read the passwords' hashes.
                     "" if superuser else "--no-role-passwords",
+                    GZIP,
                 ),
                 {"WORK": target},
             )
@@ -190,9 +205,8 @@ def dump(
             os.chmod(os.path.join(base, name), 0o600)
     with open(os.path.join(target, "schema.sql"), encoding="utf-8", errors="surrogateescape") as stream:
         schema = _invariants.schema_hash(stream.read())
-    written = sum(
-        os.path.getsize(os.path.join(target, "dump", name)) for name in os.listdir(os.path.join(target, "dump"))
-    )
+    files = os.listdir(os.path.join(target, "dump"))
+    written = sum(os.path.getsize(os.path.join(target, "dump", name)) for name in files)
     return {
         "name": login.dbname,
         "user": login.user,
@@ -201,7 +215,7 @@ def dump(
         "format": "directory",
         "path": "database/dump",
         "globals": {"path": "database/globals.sql", "passwords": bool(superuser)},
-        "compression": compression(version),
+        "compression": _compressed(files, compression(version)),
         "jobs": jobs,
         "bytes": written,
         "seconds": round(time.monotonic() - started, 3),
