@@ -133,7 +133,7 @@ class Server:
                 return found
 
 
-def start(name: str, *options: str, settings: tuple[str, ...] = ()) -> Server:
+def start(name: str, *options: str, settings: tuple[str, ...] = (), image: str = IMAGE) -> Server:
     """Start a server that looks like the service ``postgres`` of a Compose project of its own."""
     docker("rm", "--force", "--volumes", name, check=False)
     label = "com.docker.compose."
@@ -147,7 +147,7 @@ def start(name: str, *options: str, settings: tuple[str, ...] = ()) -> Server:
         f"--env=POSTGRES_DB={DATABASE}",
         f"--env=POSTGRES_PASSWORD={PASSWORD}",
         *options,
-        IMAGE,
+        image,
         "postgres",
         "-cwal_level=logical",
         "-cmax_prepared_transactions=4",
