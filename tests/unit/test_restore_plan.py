@@ -193,9 +193,20 @@ def test_jobs_stay_within_the_memory_of_the_container(memory: int | None, work: 
 
 @pytest.mark.parametrize(
     ("server", "available", "chosen"),
-    [(15, [15, 17], 15), (16, [15, 17, 18], 17), (17, [15, 16], None), (17, [], None)],
+    [
+        (15, [15, 17], 15),
+        (14, [15, 16], 15),
+        (17, [16, 18, 19], 18),
+        (17, [15, 16], None),
+        (17, [], None),
+        # What 17 and newer write as settings of a restore stops a server before 17.
+        (16, [15, 17, 18], None),
+        (14, [16, 17], 16),
+    ],
 )
-def test_tools_are_never_older_than_the_server(server: int, available: list[int], chosen: int | None) -> None:
+def test_tools_are_never_older_than_the_server_nor_too_new_to_restore(
+    server: int, available: list[int], chosen: int | None
+) -> None:
     assert fitting_version(server, available) == chosen
 
 
