@@ -9,12 +9,9 @@ import gzip
 import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -608,55 +605,6 @@ def test_a_backup_that_does_not_hold_is_an_error_and_recorded(lab: Lab) -> None:
 
 
 # --- outside Docker
-
-TOOLS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-
-
-@pytest.fixture
-def outside() -> Iterator[pg_lab.Server]:
-    """A server of the host's own packages, at a port of its own."""
-    if not TOOLS:
-        pytest.skip("this host has no PostgreSQL server of its own")
-    tools = TOOLS[-1].parent
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        shutil.chown(folder, "postgres", "postgres")
-        secret = Path(folder) / "password"
-        secret.write_text(pg_lab.PASSWORD)
-        shutil.chown(secret, "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        data = f"{folder}/data"
-        options = ["--username=shop", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8"]
-        subprocess.run([*as_postgres, tools / "initdb", f"--pgdata={data}", *options], check=True, capture_output=True)
-        settings = f"-c port={port} -c unix_socket_directories={folder} -c max_wal_size=64MB"
-        control = [*as_postgres, str(tools / "pg_ctl"), f"--pgdata={data}", "--wait", "--silent"]
-        subprocess.run([*control, f"--options={settings}", f"--log={folder}/log", "start"], check=True)
-        try:
-            server = pg_lab.Server("outside", "outside", "127.0.0.1", port)
-            pg_lab.fill(server)
-            yield server
-        finally:
-            subprocess.run([*control, "--mode=immediate", "stop"], check=False)
-
-
-def test_a_database_outside_docker_uses_the_tools_of_its_host(outside: pg_lab.Server, tmp_path: Path) -> None:
-    secret = tmp_path / "password"
-    secret.write_text(pg_lab.PASSWORD + "\n")
-    lab = Lab(
-        outside,
-        str(tmp_path / "state"),
-        {"database_host": outside.address, "database_port": outside.port, "database_password_file": str(secret)},
-    )
-    point = lab.point()
-    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
-    with pg_lab.Writer(outside) as writer:
-        done = lab.restore("swapped", id=point)
-        writer.until(5)
-    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
-    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(done["set_aside"])) == set()
-    assert pg_lab.PASSWORD not in json.dumps(done)
 
 
 def test_a_host_without_fitting_tools_says_which_package_it_lacks() -> None:

@@ -8,14 +8,23 @@ Content and schema are compared here by statements of the test's own, rows by th
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import secrets
+import socket
+import subprocess
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pg_images
 import pg_lab
 import pytest
+from ansible_collections.schedgen.rollback.plugins.module_utils import _pgtools
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from restore_lab import LIVE_PROPERTIES, Lab, fingerprint
 
@@ -157,3 +166,159 @@ def test_a_dump_goes_into_a_newer_server_and_into_no_older_one(
             old.restore("swapped", id=point, pretend=pretend)
         assert refused.value.state == "The live database was not touched."
     assert fingerprint(old) == before
+
+
+# --- with a published port
+
+
+COMPOSE = """
+services:
+  postgres:
+    image: {image}
+    entrypoint: [sh, -c, 'export POSTGRES_PASSWORD="$$(cat /run/secrets/database)"; exec postgres-entrypoint "$$@"', sh]
+    command: [postgres]
+    environment: {{POSTGRES_USER: shop, POSTGRES_DB: shop, POSTGRES_PASSWORD_FILE: /run/secrets/database}}
+    secrets: [database]
+    ports: ["127.0.0.1::5432"]
+secrets:
+  database: {{file: ./password}}
+"""
+
+
+class Watcher(threading.Thread):
+    """Looks for a text in the arguments of every process and in the settings of every container."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(daemon=True)
+        self.seen: list[str] = []
+        self.looked: set[str] = set()
+        self._text, self._over = text, threading.Event()
+
+    def run(self) -> None:
+        client = docker.from_env()
+        while not self._over.wait(0.05):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    if self._text.encode() in path.read_bytes():
+                        self.seen.append(str(path))
+            for entry in client.api.containers(filters={"label": "schedgen.rollback.application=shop"}):
+                self.looked.add(entry["Names"][0])
+                with contextlib.suppress(docker.errors.NotFound):
+                    if self._text in json.dumps(client.api.inspect_container(entry["Id"])):
+                        self.seen.append(entry["Names"][0])
+
+    def __enter__(self) -> Watcher:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self.join()
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Iterator[pg_lab.Server]:
+    """A service of a real Compose project with a published port and its password in a file, seen from outside."""
+    folder = tmp_path / f"published{os.getpid()}"
+    folder.mkdir()
+    password = secrets.token_urlsafe(16)
+    (folder / "password").write_text(password + "\n")
+    (folder / "compose.yaml").write_text(COMPOSE.format(image=pg_images.image(max(pg_images.VERSIONS))))
+    compose = ["docker", "compose", "--project-directory", str(folder)]
+    subprocess.run([*compose, "up", "--detach", "--quiet-pull"], check=True, capture_output=True)
+    try:
+        told = subprocess.run([*compose, "port", "postgres", "5432"], check=True, capture_output=True, text=True)
+        port = int(told.stdout.rpartition(":")[2])
+        server = pg_lab.Server(folder.name, folder.name, "127.0.0.1", port, password)
+        server.wait_for_login()
+        pg_lab.fill(server)
+        yield server
+    finally:
+        subprocess.run([*compose, "down", "--volumes", "--timeout", "2"], check=True, capture_output=True)
+
+
+def test_a_service_with_a_published_port_and_its_password_in_a_file(published: pg_lab.Server, tmp_path: Path) -> None:
+    lab = Lab(published, str(tmp_path / "state"))
+    properties = published.sql(LIVE_PROPERTIES, "postgres")
+    with pg_lab.Writer(published) as writer, Watcher(published.password) as watcher:
+        point = lab.point()
+        done = lab.restore("swapped", id=point)
+        writer.until(10)
+        undone = lab.restore("undone")
+        writer.until(10)
+    assert published.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(undone["set_aside"])) == set()
+    assert done["set_aside"] not in published.databases()
+    assert watcher.looked
+    assert watcher.seen == []
+    records = [path for path in Path(lab.state).rglob("*") if path.is_file()]
+    assert [path for path in records if published.password.encode() in path.read_bytes()] == []
+    assert published.password not in json.dumps([done, undone])
+
+
+# --- outside Docker
+
+
+# A host that has a server of its own packages is tried with it, too.
+OWN = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+@pytest.fixture(params=[*map(str, pg_images.UNPACKED), *(["own"] if OWN else [])])
+def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[pg_lab.Server]:
+    """A server that runs on this host, at a port of its own; the host has tools that fit."""
+    # Where a user without any right may look.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        if request.param == "own":
+            programs = OWN[-1].parent
+        else:
+            programs, tools = pg_images.unpack(int(request.param), Path(folder))
+            monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        nobody = 65534
+        secret = Path(folder) / "password"
+        secret.write_text(pg_lab.PASSWORD)
+        for path in (folder, secret):
+            os.chown(path, nobody, nobody)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        as_nobody = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
+        data = f"{folder}/data"
+        options = ["--username=shop", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        subprocess.run([*as_nobody, programs / "initdb", f"--pgdata={data}", *options], check=True, capture_output=True)
+        settings = f"-c port={port} -c unix_socket_directories={folder} -c max_wal_size=64MB"
+        control = [*as_nobody, str(programs / "pg_ctl"), f"--pgdata={data}", "--wait", "--silent"]
+        subprocess.run([*control, f"--options={settings}", f"--log={folder}/log", "start"], check=True)
+        try:
+            server = pg_lab.Server("outside", "outside", "127.0.0.1", port)
+            pg_lab.fill(server)
+            yield server
+        finally:
+            subprocess.run([*control, "--mode=immediate", "stop"], check=False)
+
+
+def test_a_database_outside_docker_uses_the_tools_of_its_host(
+    outside: pg_lab.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text(pg_lab.PASSWORD + "\n")
+    lab = Lab(
+        outside,
+        str(tmp_path / "state"),
+        {"database_host": outside.address, "database_port": outside.port, "database_password_file": str(secret)},
+    )
+    before = (outside.sql(LIVE_PROPERTIES, "postgres"), content(outside), shape(outside))
+    point = lab.point()
+    with pg_lab.Writer(outside) as writer:
+        done = lab.restore("swapped", id=point)
+        writer.until(5)
+        assert (outside.sql(LIVE_PROPERTIES, "postgres"), content(outside), shape(outside)) == before
+        undone = lab.restore("undone")
+        writer.until(5)
+    assert (outside.sql(LIVE_PROPERTIES, "postgres"), content(outside), shape(outside)) == before
+    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(undone["set_aside"])) == set()
+    assert pg_lab.PASSWORD not in json.dumps([done, undone])
+    names = outside.databases()
+    monkeypatch.setattr(_pgtools, "_searched", list)
+    with pytest.raises(RestoreError, match=r"this host has no pg_dump for a server of PostgreSQL \d+ \(it has none\)"):
+        lab.restore("prepared", id=point)
+    assert outside.databases() == names

