@@ -78,6 +78,14 @@ def point_of(path: str) -> str:
     return f"{os.path.basename(path)} sha256:{sha256_of(path)[:16]}"
 
 
+def recorded_of(held: _plain_sql.Inspection) -> dict[str, Any]:
+    """Return what a preflight judges, in a manifest's words."""
+    recorded: dict[str, Any] = {"extensions": [{"name": name} for name, _schema in held.extensions]}
+    if held.version:
+        recorded["server_version"] = held.version * 10000
+    return recorded
+
+
 def prepare(
     database: Database,
     path: str,
@@ -102,10 +110,9 @@ def prepare(
     notes = ["a plain dump records no invariants: rows were compared with those in the file, and nothing else"]
     if held.defaults:
         notes.append(f"{held.defaults} default privileges of the dump were left out")
-    recorded: dict[str, Any] = {"extensions": [{"name": name} for name, _schema in held.extensions]}
-    if held.version:
-        recorded["server_version"] = held.version * 10000
-    verdict = _restore.judge(database, recorded, dump=os.path.getsize(path), jobs=1, swap=swap, size=size * SIZE_FACTOR)
+    verdict = _restore.judge(
+        database, recorded_of(held), dump=os.path.getsize(path), jobs=1, swap=swap, size=size * SIZE_FACTOR
+    )
     notes += verdict.notes
     name = plan.beside_name(database.name, "side", identifier(now()))
     loader = LOADER + secrets.token_hex(6)

@@ -420,7 +420,7 @@ def foretell(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any
         if there is None and changed:
             if parameters["file"]:
                 held, size = _plain_load.inspect(parameters["file"])
-                recorded: dict[str, Any] = {"extensions": [{"name": entry} for entry, _schema in held.extensions]}
+                recorded = _plain_load.recorded_of(held)
                 dump, size = os.path.getsize(parameters["file"]), size * _plain_load.SIZE_FACTOR
             else:
                 recorded, _folder = _restore.check_files(database, parameters["id"])

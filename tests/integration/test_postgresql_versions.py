@@ -165,6 +165,12 @@ def test_a_dump_goes_into_a_newer_server_and_into_no_older_one(
         with pytest.raises(RestoreError, match=f"dump is of PostgreSQL {newer} and the server is {older}") as refused:
             old.restore("swapped", id=point, pretend=pretend)
         assert refused.value.state == "The live database was not touched."
+    words = ["exec", "--env=PGPASSWORD=" + pg_lab.PASSWORD, new.server.name, "pg_dump", "-hlocalhost", "-Ushop", "shop"]
+    path = tmp_path / "db_shop_newer.sql"
+    path.write_text(pg_lab.docker(*words) + "\n")
+    for pretend in (True, False):
+        with pytest.raises(RestoreError, match=f"dump is of PostgreSQL {newer} and the server is {older}"):
+            old.restore("swapped", file=str(path), pretend=pretend)
     assert fingerprint(old) == before
 
 
