@@ -166,6 +166,8 @@ def dump(
         connection.autocommit = False
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            # A table that a migration holds would keep the reading of rows waiting without an end.
+            cursor.execute(f"SET LOCAL lock_timeout = {int(lock_timeout * 1000)}")
             cursor.execute(
                 "SELECT pg_export_snapshot(), current_setting('server_version_num')::int,"
                 " pg_database_size(current_database()), (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
@@ -192,6 +194,10 @@ def dump(
                 recorded = _read(cursor, login.dbname, tool, table, hashed=size <= hash_limit)
             finally:
                 worker.join()
+    except psycopg2.errors.LockNotAvailable as error:
+        raise DumpError(
+            f"a table of {login.dbname} stayed locked for {lock_timeout:g} s: end what holds it, a migration maybe"
+        ) from error
     except psycopg2.Error as error:
         raise DatabaseError(str(error).strip()) from error
     finally:
