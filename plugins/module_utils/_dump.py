@@ -237,6 +237,8 @@ def _read(cursor: Any, database: str, tool: str, table: str, *, hashed: bool) ->
         raise DumpError(f"the server shows no database {database}")
     cursor.execute(_invariants.ROLES)
     roles = [row[0] for row in cursor.fetchall()]
+    cursor.execute(_invariants.TABLESPACES)
+    tablespaces = [row[0] for row in cursor.fetchall()]
     migrations: list[str] | None = None
     if tool != "none":
         name, statement = applied_query(tool, table)
@@ -247,6 +249,7 @@ def _read(cursor: Any, database: str, tool: str, table: str, *, hashed: bool) ->
     return {
         "properties": properties_to_dict(properties),
         "roles": roles,
+        "tablespaces": tablespaces,
         "migrations": migrations,
         **read_counters(cursor),
         **read_invariants(cursor, hashed=hashed),

@@ -275,9 +275,12 @@ def preflight(recorded: Mapping[str, Any], server: Server, *, size: int, dump: i
             f"roles that the dump needs are missing on the server: {', '.join(strangers)}"
             " (the file database/globals.sql of the restore point has them)"
         )
-    tablespace = (recorded.get("properties") or {}).get("tablespace", "pg_default")
-    if tablespace not in server.tablespaces | {"pg_default"}:
-        refusals.append(f"the tablespace {tablespace} is missing on the server")
+    used = {*recorded.get("tablespaces", ()), (recorded.get("properties") or {}).get("tablespace", "pg_default")}
+    used.discard("pg_default")
+    if homeless := sorted(used - server.tablespaces):
+        refusals.append(f"tablespaces that the dump needs are missing on the server: {', '.join(homeless)}")
+    elif used:
+        notes.append(f"free space of the tablespaces {', '.join(sorted(used))} is not measured")
     refusals += [f"the login {lack}" for lack in server.lacking]
     bearable = jobs_within(server, jobs, notes)
     return Verdict(tuple(refusals), swap_blockers(server), tuple(notes), bearable, needed, server.version)

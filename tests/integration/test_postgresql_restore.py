@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,59 @@ def test_counts_and_dump_are_of_one_snapshot_while_rows_are_written(lab: Lab) ->
     assert done["changed"]
 
 
+def test_a_table_that_stays_locked_ends_a_backup_in_time(lab: Lab) -> None:
+    holder = lab.server.connect()
+    holder.autocommit = False
+    try:
+        holder.cursor().execute("LOCK TABLE ledger")
+        started = time.monotonic()
+        with pytest.raises((_dump.DumpError, _pgtools.ToolError), match="lock"):
+            lab.point(lock_timeout=1)
+        assert time.monotonic() - started < 10
+    finally:
+        holder.close()
+    assert lab.store.points() == []
+
+
+def test_a_dump_that_is_killed_is_no_restore_point(lab: Lab) -> None:
+    container = lab.database.login.container
+    assert container is not None
+    helper = f"schedgen-rollback-dump-{container.id[:12]}"
+    holder = lab.server.connect()
+    holder.autocommit = False
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            holder.cursor().execute("LOCK TABLE ledger")
+            taken = pool.submit(lab.point, lock_timeout=60)
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
+            end = time.monotonic() + 30
+            while lab.server.sql(waits, "postgres") == [(0,)]:
+                assert time.monotonic() < end
+                assert not taken.done(), taken.exception()
+            for line in pg_lab.docker("top", helper, "-eo", "pid,args").splitlines():
+                pid, _, words = line.strip().partition(" ")
+                if words.strip().startswith("pg_dump --format=directory"):
+                    os.kill(int(pid), signal.SIGKILL)
+        finally:
+            holder.close()
+        with pytest.raises(_pgtools.ToolError, match="pg_dump of shop failed"):
+            taken.result(60)
+    assert lab.store.points() == []
+
+
+def test_the_content_of_a_json_column_counts(lab: Lab) -> None:
+    def hashes() -> dict[str, str]:
+        manifest = lab.store.point(lab.point()).manifest
+        assert manifest is not None
+        assert manifest.database is not None
+        return dict(manifest.database["hashes"])
+
+    before = hashes()
+    lab.server.sql("""UPDATE customers SET raw = '{"b": 1,  "a":2}' WHERE id = 7""")
+    after = hashes()
+    assert [table for table in before if before[table] != after[table]] == ["public.customers"]
+
+
 # --- restore beside
 
 
@@ -170,6 +224,56 @@ def test_missing_roles_and_extensions_and_an_older_server_are_refused(lab: Lab) 
     assert "roles that the dump needs are missing on the server: reader" in told
     assert "not available on the server: postgis" in told
     assert "the dump is of PostgreSQL 18 and the server is 17" in told
+
+
+def test_what_lies_in_tablespaces_comes_back_to_them_or_is_refused(lab: Lab) -> None:
+    for name in ("fast", "slow"):
+        place = f"/var/lib/postgresql/{name}"
+        pg_lab.docker("exec", "--user=0", lab.server.name, "sh", "-c", f"rm -rf {place}; mkdir {place}")
+        pg_lab.docker("exec", "--user=0", lab.server.name, "chown", "postgres:", place)
+        lab.server.sql(f"DROP TABLESPACE IF EXISTS {name}", "postgres")
+        lab.server.sql(f"CREATE TABLESPACE {name} LOCATION '{place}'", "postgres")
+    places = """
+    SELECT 'database', spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace
+      WHERE datname = current_database()
+    UNION ALL SELECT c.relname, spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+      WHERE NOT relisshared AND relkind IN ('r', 'i') AND relname NOT LIKE 'pg_toast%' ORDER BY 1
+    """
+    try:
+        lab.server.sql("ALTER DATABASE shop SET TABLESPACE fast", "postgres")
+        lab.server.sql("ALTER TABLE ledger SET TABLESPACE slow; ALTER INDEX customers_lower SET TABLESPACE slow")
+        before = lab.server.sql(places)
+        assert len(before) == 3
+        point, _name, notes = lab.ready("template")
+        assert notes == []
+        assert lab.restore("swapped", id=point)["ready"]
+        assert lab.server.sql(places) == before
+        point = lab.point()
+        done = lab.restore("swapped", id=point)
+        assert "of the tablespaces fast, slow is not measured" in " ".join(done["notes"])
+        assert lab.server.sql(places) == before
+        lab.edit(point, lambda d: d["tablespaces"].append("gone"))
+        kept = fingerprint(lab)
+        with pytest.raises(RestoreError, match="tablespaces that the dump needs are missing on the server: gone"):
+            lab.restore("prepared", id=point)
+        assert fingerprint(lab) == kept
+    finally:
+        for name in lab.server.databases() - {"postgres"}:
+            lab.server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+        lab.server.sql("DROP TABLESPACE fast", "postgres")
+        lab.server.sql("DROP TABLESPACE slow", "postgres")
+        lab.server.sql("CREATE DATABASE shop", "postgres")
+
+
+def test_what_is_newer_than_the_restore_point_is_set_aside_and_not_mixed_in(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("CREATE TABLE newer (id int REFERENCES customers); INSERT INTO newer VALUES (1)")
+    lab.server.sql("DELETE FROM sales.orders WHERE id > 10")
+    aside = lab.restore("swapped", id=point)["set_aside"]
+    assert lab.server.sql("SELECT to_regclass('newer'), (SELECT count(*) FROM sales.orders)") == [(None, 6000)]
+    lab.server.sql("INSERT INTO customers (name) VALUES ('one more')")
+    exact = lab.info(exact=[aside])["databases"][0]["rows_only_here"]
+    assert exact == {"public.newer": {"rows": 1, "table_in_live": False}}
 
 
 def test_what_relies_on_a_search_path_that_a_restore_empties_is_an_error(lab: Lab) -> None:
@@ -675,6 +779,11 @@ ATTACKS = {
     "a block that copies": b"DO $x$ BEGIN EXECUTE 'COPY customers TO PROGRAM ''touch "
     + FLAG.encode()
     + b"'''; END $x$;\n",
+    "rows that are statements, behind a COPY that fails": b"""
+COPY gone (a) FROM stdin;
+CREATE ROLE evil SUPERUSER;
+\\.
+""",
     "a failing statement": b"INSERT INTO customers (id, name) VALUES (1, 'x');\n",
     "a function that runs when statistics are gathered": b"""
 CREATE TABLE trap (a int);

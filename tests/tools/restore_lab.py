@@ -52,11 +52,11 @@ class Lab:
         parameters = self.parameters()
         return _declared.database_of(self.store, _declared.client_of(parameters), parameters)
 
-    def point(self) -> str:
+    def point(self, **more: Any) -> str:
         """Take a restore point of the database alone, as the module restore_point does."""
         login = self.database.login
         point_id, folder = self.store.begin_point()
-        recorded = _dump.dump(self.store, folder, login)
+        recorded = _dump.dump(self.store, folder, login, **more)
         recorded.pop("migrations")
         manifest = _manifest.Manifest(
             id=point_id,

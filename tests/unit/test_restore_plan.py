@@ -150,7 +150,12 @@ SERVER = Server(
         ({"server_version": 180000}, {}, ["the dump is of PostgreSQL 18 and the server is 17: an older server cannot"]),
         ({"extensions": [{"name": "postgis"}]}, {}, ["extensions that the dump needs are not available"]),
         ({"roles": ["shop", "web", "ann"]}, {}, ["roles that the dump needs are missing on the server: ann, web"]),
-        ({"properties": {"tablespace": "fast"}}, {}, ["the tablespace fast is missing"]),
+        (
+            {"properties": {"tablespace": "fast"}},
+            {},
+            ["tablespaces that the dump needs are missing on the server: fast"],
+        ),
+        ({"tablespaces": ["b", "a"]}, {}, ["tablespaces that the dump needs are missing on the server: a, b"]),
         ({}, {"free": 2 * GB}, ["2.5 GB are needed beside the live database and 2.0 GB are free"]),
         ({}, {"lacking": ("may not x",)}, ["the login may not x"]),
         ({}, {"free": None}, []),
