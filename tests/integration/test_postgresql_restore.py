@@ -740,6 +740,35 @@ def test_a_disk_without_room_is_refused(tmp_path: Path) -> None:
         pg_lab.docker("rm", "--force", "--volumes", started.name)
 
 
+def test_a_disk_that_fills_up_in_a_restore_is_free_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = "/var/lib/postgresql/data"
+    started = pg_lab.start(f"rollback-full-{os.getpid()}", f"--tmpfs={place}:size=400m")
+
+    def free() -> int:
+        [kilobytes] = re.findall(r"(\d+) +\d+% /", pg_lab.docker("exec", started.name, "df", "-Pk", place))
+        return int(kilobytes)
+
+    try:
+        pg_lab.fill(started)
+        started.sql("CREATE TABLE big AS SELECT repeat(md5(i::text), 30) AS t FROM generate_series(1, 40000) i")
+        lab = Lab(started, str(tmp_path / "state"))
+        point = lab.point()
+        # Log segments that are there already: without one to write to, the server itself would stop.
+        for _number in range(6):
+            started.sql("INSERT INTO ledger (token) SELECT gen_random_uuid()::text; SELECT pg_switch_wal(); CHECKPOINT")
+        pg_lab.docker("exec", started.name, "fallocate", "-l", f"{free() - 20000}K", f"{place}/ballast")
+        monkeypatch.setattr(_restore_plan, "room_needed", lambda *_sizes: 0)
+        with pytest.raises((RestoreError, _pgtools.ToolError, DatabaseError), match="No space left on device"):
+            lab.restore("swapped", id=point)
+        assert started.databases() == {"postgres", "shop"}
+        assert free() > 10000
+        started.sql("INSERT INTO ledger (token) SELECT 'w' || i FROM generate_series(1, 1000) i")
+    finally:
+        pg_lab.docker("rm", "--force", "--volumes", started.name)
+
+
 # --- plain dumps
 
 
