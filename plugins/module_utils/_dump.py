@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
@@ -23,12 +24,20 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan im
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 HASH_LIMIT = 512 << 20
+# What every pg_dump can write.
+GZIP = "1"
 
 # The schema's text and the globals are small: they are written while the tables are.
+# A pg_dump that was built without a compression says so before it connects: it is asked with a socket that is nowhere.
 _SCRIPT = """
 umask 077
-pg_dump --format=directory --file="$WORK/dump" --jobs="$1" --compress="$2" --snapshot="$3" --lock-wait-timeout="$4" \
-  --no-password "$5" &
+compress=$2
+case $(LC_ALL=C pg_dump --format=directory --file="$WORK/dump" --compress="$2" --host=/nowhere --no-password 2>&1) in
+  *"does not support compression"*) compress=$7 ;;
+esac
+rm -rf "$WORK/dump"
+pg_dump --format=directory --file="$WORK/dump" --jobs="$1" --compress="$compress" --snapshot="$3" \
+  --lock-wait-timeout="$4" --no-password "$5" &
 dump=$!
 pg_dump --schema-only --file="$WORK/schema.sql" --snapshot="$3" --lock-wait-timeout="$4" --no-password "$5" \
   || { wait; exit 1; }
@@ -61,7 +70,12 @@ class DumpError(Exception):
 
 def compression(version: int) -> str:
     """Return pg_dump's compression argument for a server version (zstd exists from 16 on)."""
-    return "zstd:1" if version >= 160000 else "1"
+    return "zstd:1" if version >= 160000 else GZIP
+
+
+def _compressed(names: Sequence[str], wanted: str) -> str:
+    """Return which compression the files of a dump have: that which was wanted, or what every pg_dump has."""
+    return GZIP if any(name.endswith(".gz") for name in names) else wanted
 
 
 def read_properties(cursor: Any, database: str) -> Properties | None:
@@ -158,6 +172,8 @@ def dump(
         connection.autocommit = False
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            # A table that a migration holds would keep the reading of rows waiting without an end.
+            cursor.execute(f"SET LOCAL lock_timeout = {int(lock_timeout * 1000)}")
             cursor.execute(
                 "SELECT pg_export_snapshot(), current_setting('server_version_num')::int,"
                 " pg_database_size(current_database()), (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
@@ -174,6 +190,7 @@ def dump(
                     login.dbname,
                     # Only a superuser may read the passwords' hashes.
                     "" if superuser else "--no-role-passwords",
+                    GZIP,
                 ),
                 {"WORK": target},
             )
@@ -185,6 +202,10 @@ def dump(
                 recorded = _read(cursor, login.dbname, tool, table, hashed=size <= hash_limit)
             finally:
                 worker.join()
+    except psycopg2.errors.LockNotAvailable as error:
+        raise DumpError(
+            f"a table of {login.dbname} stayed locked for {lock_timeout:g} s: end what holds it, a migration maybe"
+        ) from error
     except psycopg2.Error as error:
         raise DatabaseError(str(error).strip()) from error
     finally:
@@ -198,9 +219,8 @@ def dump(
             os.chmod(os.path.join(base, name), 0o600)
     with open(os.path.join(target, "schema.sql"), encoding="utf-8", errors="surrogateescape") as stream:
         schema = _invariants.schema_hash(stream.read())
-    written = sum(
-        os.path.getsize(os.path.join(target, "dump", name)) for name in os.listdir(os.path.join(target, "dump"))
-    )
+    files = os.listdir(os.path.join(target, "dump"))
+    written = sum(os.path.getsize(os.path.join(target, "dump", name)) for name in files)
     return {
         "name": login.dbname,
         "user": login.user,
@@ -209,7 +229,7 @@ def dump(
         "format": "directory",
         "path": "database/dump",
         "globals": {"path": "database/globals.sql", "passwords": bool(superuser)},
-        "compression": compression(version),
+        "compression": _compressed(files, compression(version)),
         "jobs": jobs,
         "bytes": written,
         "seconds": round(time.monotonic() - started, 3),
@@ -225,6 +245,8 @@ def _read(cursor: Any, database: str, tool: str, table: str, *, hashed: bool) ->
         raise DumpError(f"the server shows no database {database}")
     cursor.execute(_invariants.ROLES)
     roles = [row[0] for row in cursor.fetchall()]
+    cursor.execute(_invariants.TABLESPACES)
+    tablespaces = [row[0] for row in cursor.fetchall()]
     migrations: list[str] | None = None
     if tool != "none":
         name, statement = applied_query(tool, table)
@@ -235,6 +257,7 @@ def _read(cursor: Any, database: str, tool: str, table: str, *, hashed: bool) ->
     return {
         "properties": properties_to_dict(properties),
         "roles": roles,
+        "tablespaces": tablespaces,
         "migrations": migrations,
         **read_counters(cursor),
         **read_invariants(cursor, hashed=hashed),

@@ -63,6 +63,12 @@ SELECT DISTINCT r.rolname::text FROM pg_roles r WHERE r.rolname NOT LIKE 'pg\\_%
 ) ORDER BY 1
 """
 
+# Where a table or index lies that is not where the database lies.
+TABLESPACES = """
+SELECT DISTINCT t.spcname::text FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+WHERE NOT c.relisshared ORDER BY 1
+"""
+
 LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 LARGE_OBJECTS_HASHED = """
 SELECT count(*), coalesce(sum(hashtextextended(encode(lo_get(oid), 'hex'), oid::bigint)::numeric), 0)::text

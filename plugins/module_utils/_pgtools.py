@@ -63,7 +63,8 @@ def _pgpass(login: Login) -> str:
 def host_tools(version: int, searched: Sequence[str] | None = None) -> str:
     """Return the folder of host tools that fit a server of ``version`` (170002 and the like).
 
-    Raises :class:`ToolError` when there is none: an older pg_dump refuses a newer server.
+    Raises :class:`ToolError` when there is none: an older pg_dump refuses a newer server, and not every older server
+    takes what a newer pg_restore says.
     """
     folders = list(searched) if searched is not None else _searched()
     found: dict[int, str] = {}

@@ -79,16 +79,21 @@ def judge(database: Database, path: str, *, swap: bool = True) -> tuple[_plain_s
     Raises :class:`RestoreError` where the dump or the preflight refuses.
     """
     held, size = inspect(path)
-    recorded: dict[str, Any] = {"extensions": [{"name": name} for name, _schema in held.extensions]}
-    if held.version:
-        recorded["server_version"] = held.version * 10000
     dump = os.path.getsize(path)
-    return held, _restore.judge(database, recorded, dump=dump, jobs=1, swap=swap, size=size * SIZE_FACTOR)
+    return held, _restore.judge(database, recorded_of(held), dump=dump, jobs=1, swap=swap, size=size * SIZE_FACTOR)
 
 
 def point_of(path: str) -> str:
     """Return the name under which a copy of this file is found again."""
     return f"{os.path.basename(path)} sha256:{sha256_of(path)[:16]}"
+
+
+def recorded_of(held: _plain_sql.Inspection) -> dict[str, Any]:
+    """Return what a preflight judges, in a manifest's words."""
+    recorded: dict[str, Any] = {"extensions": [{"name": name} for name, _schema in held.extensions]}
+    if held.version:
+        recorded["server_version"] = held.version * 10000
+    return recorded
 
 
 def prepare(

@@ -106,6 +106,11 @@ def judge(
         recorded, server, size=size or recorded.get("size") or (live.size if live else 0), dump=dump, jobs=jobs
     )
     refused = [*verdict.refusals, *(verdict.blockers if swap else ())]
+    if database.admin.container is None:
+        try:
+            _pgtools.host_tools(server.version)
+        except _pgtools.ToolError as error:
+            refused.append(str(error))
     if refused:
         raise RestoreError("; ".join(refused), next_step="Mend what is named and run it again; nothing was begun.")
     return verdict
@@ -156,7 +161,7 @@ def prepare(
                 database.store,
                 replace(database.admin, dbname=name),
                 script,
-                version=int(recorded["server_version"]),
+                version=verdict.version,
                 name=database.helper(),
                 options=_RESTORE_OPTIONS,
             ),

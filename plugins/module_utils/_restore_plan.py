@@ -22,6 +22,8 @@ ROOM_FACTOR = 1.3
 # A ready copy is made by itself only where this much stays free, and is given up when less is.
 AMPLE_FACTOR = 3.0
 PRESSURE = 0.10
+# The first version whose pg_restore sets transaction_timeout.
+FIRST_UNFIT = 17
 MARK = "schedgen.rollback "
 KINDS = ("side", "ready", "set aside")
 _WORDS = {"side": "side", "ready": "ready", "set aside": "old"}
@@ -252,13 +254,17 @@ class Server:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a preflight found: refusals of the restore beside, blockers of the swap alone, notes, how many jobs."""
+    """What a preflight found: refusals of the restore beside, blockers of the swap alone, notes, how many jobs.
+
+    ``version`` is the server's.
+    """
 
     refusals: tuple[str, ...] = ()
     blockers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     jobs: int = 1
     needed: int = 0
+    version: int = 0
 
 
 def preflight(recorded: Mapping[str, Any], server: Server, *, size: int, dump: int, jobs: int) -> Verdict:
@@ -291,12 +297,15 @@ def preflight(recorded: Mapping[str, Any], server: Server, *, size: int, dump: i
             f"roles that the dump needs are missing on the server: {', '.join(strangers)}"
             " (the file database/globals.sql of the restore point has them)"
         )
-    tablespace = (recorded.get("properties") or {}).get("tablespace", "pg_default")
-    if tablespace not in server.tablespaces | {"pg_default"}:
-        refusals.append(f"the tablespace {tablespace} is missing on the server")
+    used = {*recorded.get("tablespaces", ()), (recorded.get("properties") or {}).get("tablespace", "pg_default")}
+    used.discard("pg_default")
+    if homeless := sorted(used - server.tablespaces):
+        refusals.append(f"tablespaces that the dump needs are missing on the server: {', '.join(homeless)}")
+    elif used:
+        notes.append(f"free space of the tablespaces {', '.join(sorted(used))} is not measured")
     refusals += [f"the login {lack}" for lack in server.lacking]
     bearable = jobs_within(server, jobs, notes)
-    return Verdict(tuple(refusals), swap_blockers(server), tuple(notes), bearable, needed)
+    return Verdict(tuple(refusals), swap_blockers(server), tuple(notes), bearable, needed, server.version)
 
 
 def swap_blockers(server: Server) -> tuple[str, ...]:
@@ -338,8 +347,13 @@ def jobs_within(server: Server, jobs: int, notes: list[str]) -> int:
 
 
 def fitting_version(server: int, available: Sequence[int]) -> int | None:
-    """Return which of the available tool versions to use for a server's major version: its own, else the next newer."""
-    return server if server in available else min((major for major in available if major > server), default=None)
+    """Return which of the available tool versions to use for a server's major version: its own, else the next newer.
+
+    From 17 on pg_restore sets a parameter that older servers do not know, and that is an error: what such tools dump
+    could not be restored.
+    """
+    able = [major for major in available if major >= server and (major < FIRST_UNFIT or server >= FIRST_UNFIT)]
+    return min(able, default=None)
 
 
 # -- ready copies ----------------------------------------------------------------------------------------------------

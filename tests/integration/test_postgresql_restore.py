@@ -9,115 +9,29 @@ import gzip
 import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pg_lab
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
-    _databases,
-    _declared,
     _dump,
-    _manifest,
     _pgtools,
     _ready,
     _restore,
     _restore_plan,
-    _store,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
-from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore, postgresql_restore_info
+from restore_lab import LIVE_PROPERTIES, Lab, fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
-ACKNOWLEDGED = "SELECT token FROM ledger WHERE token LIKE 'w%'"
-LIVE_PROPERTIES = """
-SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datconnlimit, datallowconn,
-  shobj_description(d.oid, 'pg_database'), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a),
-  (SELECT array_agg(setrole::regrole || ' ' || c ORDER BY setrole::regrole::text, c)
-    FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid)
-FROM pg_database d WHERE datname = 'shop'
-"""
-
-
-@dataclass
-class Lab:
-    """A server with a fresh database, and the state folder of its application."""
-
-    server: pg_lab.Server
-    state: str
-    more: dict[str, Any] = field(default_factory=dict)
-
-    def parameters(self, **more: Any) -> dict[str, Any]:
-        return pg_lab.parameters(self.server, self.state, **{**self.more, **more})
-
-    @property
-    def store(self) -> _store.Store:
-        return _store.Store(self.state, "shop")
-
-    @property
-    def database(self) -> _databases.Database:
-        parameters = self.parameters()
-        return _declared.database_of(self.store, _declared.client_of(parameters), parameters)
-
-    def point(self) -> str:
-        """Take a restore point of the database alone, as the module restore_point does."""
-        login = self.database.login
-        point_id, folder = self.store.begin_point()
-        recorded = _dump.dump(self.store, folder, login)
-        recorded.pop("migrations")
-        manifest = _manifest.Manifest(
-            id=point_id,
-            application="shop",
-            created="2026-11-22T00:00:00Z",
-            purpose="manual",
-            release=_manifest.Release({}),
-            health={"verdict": "healthy"},
-            database=recorded,
-            checksums=_store.tree_checksums(folder),
-        )
-        self.store.complete_point(point_id, folder, _manifest.to_json(manifest))
-        return point_id
-
-    def ready(self, asked: str, **more: Any) -> tuple[str, str, list[str]]:
-        """Take a restore point and keep it ready; return its id, the copy's name and notes."""
-        point_id = self.point()
-        manifest = self.store.point(point_id).manifest
-        assert manifest is not None
-        assert manifest.database is not None
-        policy = _ready.Policy(asked, **more)
-        return (point_id, *_ready.after_backup(self.database, point_id, manifest.database, policy))
-
-    def edit(self, point_id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change what a manifest says of the database."""
-        path = Path(self.store.point_path(point_id)) / "manifest.json"
-        data = json.loads(path.read_text())
-        change(data["database"])
-        path.write_text(json.dumps(data))
-
-    def restore(self, state: str, *, pretend: bool = False, **more: Any) -> dict[str, Any]:
-        return postgresql_restore.carry_out(self.parameters(state=state, **more), pretend=pretend)
-
-    def info(self, **more: Any) -> dict[str, Any]:
-        return postgresql_restore_info.look(self.parameters(**more))
-
-    def tokens(self, name: str = "shop") -> set[str]:
-        """Rows of the writer in a database; a fenced one is opened to look."""
-        if name != "shop":
-            self.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
-        found = {row[0] for row in self.server.sql(ACKNOWLEDGED, name)}
-        if name != "shop":
-            self.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false', "postgres")
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +46,6 @@ def lab(server: pg_lab.Server, tmp_path: Path) -> Lab:
     here = server.wait()
     pg_lab.fill(here)
     return Lab(here, str(tmp_path / "state"))
-
-
-def fingerprint(lab: Lab) -> Any:
-    """What must not change when something is refused."""
-    return (
-        lab.server.sql(LIVE_PROPERTIES, "postgres"),
-        lab.server.sql("SELECT oid FROM pg_database WHERE datname = 'shop'", "postgres"),
-        lab.server.sql("SELECT count(*) FROM customers"),
-        lab.server.databases(),
-        lab.server.sql("SELECT rolname FROM pg_roles ORDER BY 1"),
-    )
 
 
 # --- the dump
@@ -195,6 +98,59 @@ def test_counts_and_dump_are_of_one_snapshot_while_rows_are_written(lab: Lab) ->
         point = lab.point()
     done = lab.restore("prepared", id=point)
     assert done["changed"]
+
+
+def test_a_table_that_stays_locked_ends_a_backup_in_time(lab: Lab) -> None:
+    holder = lab.server.connect()
+    holder.autocommit = False
+    try:
+        holder.cursor().execute("LOCK TABLE ledger")
+        started = time.monotonic()
+        with pytest.raises((_dump.DumpError, _pgtools.ToolError), match="lock"):
+            lab.point(lock_timeout=1)
+        assert time.monotonic() - started < 10
+    finally:
+        holder.close()
+    assert lab.store.points() == []
+
+
+def test_a_dump_that_is_killed_is_no_restore_point(lab: Lab) -> None:
+    container = lab.database.login.container
+    assert container is not None
+    helper = f"schedgen-rollback-dump-{container.id[:12]}"
+    holder = lab.server.connect()
+    holder.autocommit = False
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            holder.cursor().execute("LOCK TABLE ledger")
+            taken = pool.submit(lab.point, lock_timeout=60)
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
+            end = time.monotonic() + 30
+            while lab.server.sql(waits, "postgres") == [(0,)]:
+                assert time.monotonic() < end
+                assert not taken.done(), taken.exception()
+            for line in pg_lab.docker("top", helper, "-eo", "pid,args").splitlines():
+                pid, _, words = line.strip().partition(" ")
+                if words.strip().startswith("pg_dump --format=directory"):
+                    os.kill(int(pid), signal.SIGKILL)
+        finally:
+            holder.close()
+        with pytest.raises(_pgtools.ToolError, match="pg_dump of shop failed"):
+            taken.result(60)
+    assert lab.store.points() == []
+
+
+def test_the_content_of_a_json_column_counts(lab: Lab) -> None:
+    def hashes() -> dict[str, str]:
+        manifest = lab.store.point(lab.point()).manifest
+        assert manifest is not None
+        assert manifest.database is not None
+        return dict(manifest.database["hashes"])
+
+    before = hashes()
+    lab.server.sql("""UPDATE customers SET raw = '{"b": 1,  "a":2}' WHERE id = 7""")
+    after = hashes()
+    assert [table for table in before if before[table] != after[table]] == ["public.customers"]
 
 
 # --- restore beside
@@ -268,6 +224,56 @@ def test_missing_roles_and_extensions_and_an_older_server_are_refused(lab: Lab) 
     assert "roles that the dump needs are missing on the server: reader" in told
     assert "not available on the server: postgis" in told
     assert "the dump is of PostgreSQL 18 and the server is 17" in told
+
+
+def test_what_lies_in_tablespaces_comes_back_to_them_or_is_refused(lab: Lab) -> None:
+    for name in ("fast", "slow"):
+        place = f"/var/lib/postgresql/{name}"
+        pg_lab.docker("exec", "--user=0", lab.server.name, "sh", "-c", f"rm -rf {place}; mkdir {place}")
+        pg_lab.docker("exec", "--user=0", lab.server.name, "chown", "postgres:", place)
+        lab.server.sql(f"DROP TABLESPACE IF EXISTS {name}", "postgres")
+        lab.server.sql(f"CREATE TABLESPACE {name} LOCATION '{place}'", "postgres")
+    places = """
+    SELECT 'database', spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace
+      WHERE datname = current_database()
+    UNION ALL SELECT c.relname, spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+      WHERE NOT relisshared AND relkind IN ('r', 'i') AND relname NOT LIKE 'pg_toast%' ORDER BY 1
+    """
+    try:
+        lab.server.sql("ALTER DATABASE shop SET TABLESPACE fast", "postgres")
+        lab.server.sql("ALTER TABLE ledger SET TABLESPACE slow; ALTER INDEX customers_lower SET TABLESPACE slow")
+        before = lab.server.sql(places)
+        assert len(before) == 3
+        point, _name, notes = lab.ready("template")
+        assert notes == []
+        assert lab.restore("swapped", id=point)["ready"]
+        assert lab.server.sql(places) == before
+        point = lab.point()
+        done = lab.restore("swapped", id=point)
+        assert "of the tablespaces fast, slow is not measured" in " ".join(done["notes"])
+        assert lab.server.sql(places) == before
+        lab.edit(point, lambda d: d["tablespaces"].append("gone"))
+        kept = fingerprint(lab)
+        with pytest.raises(RestoreError, match="tablespaces that the dump needs are missing on the server: gone"):
+            lab.restore("prepared", id=point)
+        assert fingerprint(lab) == kept
+    finally:
+        for name in lab.server.databases() - {"postgres"}:
+            lab.server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+        lab.server.sql("DROP TABLESPACE fast", "postgres")
+        lab.server.sql("DROP TABLESPACE slow", "postgres")
+        lab.server.sql("CREATE DATABASE shop", "postgres")
+
+
+def test_what_is_newer_than_the_restore_point_is_set_aside_and_not_mixed_in(lab: Lab) -> None:
+    point = lab.point()
+    lab.server.sql("CREATE TABLE newer (id int REFERENCES customers); INSERT INTO newer VALUES (1)")
+    lab.server.sql("DELETE FROM sales.orders WHERE id > 10")
+    aside = lab.restore("swapped", id=point)["set_aside"]
+    assert lab.server.sql("SELECT to_regclass('newer'), (SELECT count(*) FROM sales.orders)") == [(None, 6000)]
+    lab.server.sql("INSERT INTO customers (name) VALUES ('one more')")
+    exact = lab.info(exact=[aside])["databases"][0]["rows_only_here"]
+    assert exact == {"public.newer": {"rows": 1, "table_in_live": False}}
 
 
 def test_what_relies_on_a_search_path_that_a_restore_empties_is_an_error(lab: Lab) -> None:
@@ -704,55 +710,6 @@ def test_a_backup_that_does_not_hold_is_an_error_and_recorded(lab: Lab) -> None:
 
 # --- outside Docker
 
-TOOLS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-
-
-@pytest.fixture
-def outside() -> Iterator[pg_lab.Server]:
-    """A server of the host's own packages, at a port of its own."""
-    if not TOOLS:
-        pytest.skip("this host has no PostgreSQL server of its own")
-    tools = TOOLS[-1].parent
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        shutil.chown(folder, "postgres", "postgres")
-        secret = Path(folder) / "password"
-        secret.write_text(pg_lab.PASSWORD)
-        shutil.chown(secret, "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        data = f"{folder}/data"
-        options = ["--username=shop", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8"]
-        subprocess.run([*as_postgres, tools / "initdb", f"--pgdata={data}", *options], check=True, capture_output=True)
-        settings = f"-c port={port} -c unix_socket_directories={folder} -c max_wal_size=64MB"
-        control = [*as_postgres, str(tools / "pg_ctl"), f"--pgdata={data}", "--wait", "--silent"]
-        subprocess.run([*control, f"--options={settings}", f"--log={folder}/log", "start"], check=True)
-        try:
-            server = pg_lab.Server("outside", "outside", "127.0.0.1", port)
-            pg_lab.fill(server)
-            yield server
-        finally:
-            subprocess.run([*control, "--mode=immediate", "stop"], check=False)
-
-
-def test_a_database_outside_docker_uses_the_tools_of_its_host(outside: pg_lab.Server, tmp_path: Path) -> None:
-    secret = tmp_path / "password"
-    secret.write_text(pg_lab.PASSWORD + "\n")
-    lab = Lab(
-        outside,
-        str(tmp_path / "state"),
-        {"database_host": outside.address, "database_port": outside.port, "database_password_file": str(secret)},
-    )
-    point = lab.point()
-    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
-    with pg_lab.Writer(outside) as writer:
-        done = lab.restore("swapped", id=point)
-        writer.until(5)
-    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
-    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(done["set_aside"])) == set()
-    assert pg_lab.PASSWORD not in json.dumps(done)
-
 
 def test_a_host_without_fitting_tools_says_which_package_it_lacks() -> None:
     with pytest.raises(_pgtools.ToolError, match=r"no pg_dump for a server of PostgreSQL 99 .*postgresql-client-99"):
@@ -779,6 +736,35 @@ def test_a_disk_without_room_is_refused(tmp_path: Path) -> None:
         assert started.databases() == {"postgres", "shop"}
         pg_lab.docker("exec", started.name, "rm", "/var/lib/postgresql/data/ballast")
         assert lab.restore("prepared", id=point)["changed"]
+    finally:
+        pg_lab.docker("rm", "--force", "--volumes", started.name)
+
+
+def test_a_disk_that_fills_up_in_a_restore_is_free_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = "/var/lib/postgresql/data"
+    started = pg_lab.start(f"rollback-full-{os.getpid()}", f"--tmpfs={place}:size=400m")
+
+    def free() -> int:
+        [kilobytes] = re.findall(r"(\d+) +\d+% /", pg_lab.docker("exec", started.name, "df", "-Pk", place))
+        return int(kilobytes)
+
+    try:
+        pg_lab.fill(started)
+        started.sql("CREATE TABLE big AS SELECT repeat(md5(i::text), 30) AS t FROM generate_series(1, 40000) i")
+        lab = Lab(started, str(tmp_path / "state"))
+        point = lab.point()
+        # Log segments that are there already: without one to write to, the server itself would stop.
+        for _number in range(6):
+            started.sql("INSERT INTO ledger (token) SELECT gen_random_uuid()::text; SELECT pg_switch_wal(); CHECKPOINT")
+        pg_lab.docker("exec", started.name, "fallocate", "-l", f"{free() - 20000}K", f"{place}/ballast")
+        monkeypatch.setattr(_restore_plan, "room_needed", lambda *_sizes: 0)
+        with pytest.raises((RestoreError, _pgtools.ToolError, DatabaseError), match="No space left on device"):
+            lab.restore("swapped", id=point)
+        assert started.databases() == {"postgres", "shop"}
+        assert free() > 10000
+        started.sql("INSERT INTO ledger (token) SELECT 'w' || i FROM generate_series(1, 1000) i")
     finally:
         pg_lab.docker("rm", "--force", "--volumes", started.name)
 
@@ -822,6 +808,11 @@ ATTACKS = {
     "a block that copies": b"DO $x$ BEGIN EXECUTE 'COPY customers TO PROGRAM ''touch "
     + FLAG.encode()
     + b"'''; END $x$;\n",
+    "rows that are statements, behind a COPY that fails": b"""
+COPY gone (a) FROM stdin;
+CREATE ROLE evil SUPERUSER;
+\\.
+""",
     "a failing statement": b"INSERT INTO customers (id, name) VALUES (1, 'x');\n",
     "a function that runs when statistics are gathered": b"""
 CREATE TABLE trap (a int);

@@ -91,10 +91,16 @@ class Server:
     project: str
     address: str = ""
     port: int = 5432
+    password: str = PASSWORD
 
-    def connect(self, database: str = DATABASE, user: str = OWNER, password: str = PASSWORD) -> Any:
+    def connect(self, database: str = DATABASE, user: str = OWNER, password: str = "") -> Any:
         connection = psycopg2.connect(
-            host=self.address, port=self.port, dbname=database, user=user, password=password, connect_timeout=5
+            host=self.address,
+            port=self.port,
+            dbname=database,
+            user=user,
+            password=password or self.password,
+            connect_timeout=5,
         )
         connection.autocommit = True
         return connection
@@ -115,14 +121,8 @@ class Server:
         """Return the server with its address of now, once it lets somebody in."""
         end = time.monotonic() + seconds
         while True:
-            address = docker(
-                "inspect",
-                "--format",
-                "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
-                self.name,
-                check=False,
-            )
-            found = replace(self, address=address)
+            form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+            found = replace(self, address=docker("inspect", "--format", form, self.name, check=False))
             try:
                 found.sql("SELECT 1")
             except psycopg2.Error:
@@ -132,8 +132,21 @@ class Server:
             else:
                 return found
 
+    def wait_for_login(self, seconds: float = 60) -> None:
+        """Return once the server at this address lets somebody in."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self.sql("SELECT 1")
+            except psycopg2.Error:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
-def start(name: str, *options: str, settings: tuple[str, ...] = ()) -> Server:
+
+def start(name: str, *options: str, settings: tuple[str, ...] = (), image: str = IMAGE) -> Server:
     """Start a server that looks like the service ``postgres`` of a Compose project of its own."""
     docker("rm", "--force", "--volumes", name, check=False)
     label = "com.docker.compose."
@@ -147,7 +160,7 @@ def start(name: str, *options: str, settings: tuple[str, ...] = ()) -> Server:
         f"--env=POSTGRES_DB={DATABASE}",
         f"--env=POSTGRES_PASSWORD={PASSWORD}",
         *options,
-        IMAGE,
+        image,
         "postgres",
         "-cwal_level=logical",
         "-cmax_prepared_transactions=4",

@@ -184,7 +184,12 @@ SERVER = Server(
         ({"server_version": 180000}, {}, ["the dump is of PostgreSQL 18 and the server is 17: an older server cannot"]),
         ({"extensions": [{"name": "postgis"}]}, {}, ["extensions that the dump needs are not available"]),
         ({"roles": ["shop", "web", "ann"]}, {}, ["roles that the dump needs are missing on the server: ann, web"]),
-        ({"properties": {"tablespace": "fast"}}, {}, ["the tablespace fast is missing"]),
+        (
+            {"properties": {"tablespace": "fast"}},
+            {},
+            ["tablespaces that the dump needs are missing on the server: fast"],
+        ),
+        ({"tablespaces": ["b", "a"]}, {}, ["tablespaces that the dump needs are missing on the server: a, b"]),
         ({}, {"free": 2 * GB}, ["2.5 GB are needed beside the live database and 2.0 GB are free"]),
         ({}, {"lacking": ("may not x",)}, ["the login may not x"]),
         ({}, {"free": None}, []),
@@ -227,9 +232,20 @@ def test_jobs_stay_within_the_memory_of_the_container(memory: int | None, work: 
 
 @pytest.mark.parametrize(
     ("server", "available", "chosen"),
-    [(15, [15, 17], 15), (16, [15, 17, 18], 17), (17, [15, 16], None), (17, [], None)],
+    [
+        (15, [15, 17], 15),
+        (14, [15, 16], 15),
+        (17, [16, 18, 19], 18),
+        (17, [15, 16], None),
+        (17, [], None),
+        # What 17 and newer write as settings of a restore stops a server before 17.
+        (16, [15, 17, 18], None),
+        (14, [16, 17], 16),
+    ],
 )
-def test_tools_are_never_older_than_the_server(server: int, available: list[int], chosen: int | None) -> None:
+def test_tools_are_never_older_than_the_server_nor_too_new_to_restore(
+    server: int, available: list[int], chosen: int | None
+) -> None:
     assert fitting_version(server, available) == chosen
 
 
