@@ -30,6 +30,9 @@ OVERRIDE_FILES = (
     "docker-compose.override.yaml",
 )
 
+# What a service can have for which Compose does something at the moment of starting a container.
+AT_START = ("configs", "post_start", "provider", "secrets")
+
 
 class EngineError(Exception):
     """The Docker engine cannot be reached, or refused a request."""
@@ -213,6 +216,19 @@ def dependencies(rendered: Mapping[str, Any], services: Iterable[str]) -> set[st
         found |= needed
         waiting += needed
     return found
+
+
+def only_compose_starts(rendered: Mapping[str, Any], services: Iterable[str]) -> bool:
+    """Tell whether Compose has more to do than to start the containers of ``services`` once they are made.
+
+    That is when one of them waits for another, or when Compose runs something at the start or puts files in.
+    """
+    together = set(services)
+    return any(
+        together & dependencies(rendered, [name])
+        or any((rendered["services"].get(name) or {}).get(key) for key in AT_START)
+        for name in together
+    )
 
 
 @dataclass(frozen=True)

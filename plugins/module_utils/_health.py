@@ -77,6 +77,13 @@ def advance(progress: Progress, results: Sequence[Result], now: float) -> Progre
     )
 
 
+def steady_since(since: float | None, well: bool, now: float) -> float | None:
+    """Return since when all has been well on end, None when it is not; ``since`` is what the look before said."""
+    if not well:
+        return None
+    return now if since is None else since
+
+
 def satisfied(progress: Progress, rules: Policy, now: float) -> bool:
     """Whether enough good rounds have followed each other for long enough."""
     return (

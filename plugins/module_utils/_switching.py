@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _files,
     _git,
+    _health,
     _images,
     _logins,
     _plan,
@@ -34,6 +36,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._compose import 
     containers,
     dependencies,
     image,
+    only_compose_starts,
     stop,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
@@ -332,8 +335,9 @@ class Switch:
     """The critical section: one switch, journalled, that ends with the target healthy or with what was before.
 
     ``before`` and ``before_source`` are the safety restore point's release and folder; ``deadline`` in seconds is the
-    time that the target has to become healthy. For a ``change`` the services that carry code are stopped first, and
-    started when it is made.
+    time that the target has to become healthy. ``overlap`` in seconds is how long new containers that start first are
+    well beside the old ones before those are stopped. For a ``change`` the services that carry code are stopped first,
+    and started when it is made.
     """
 
     client: Any
@@ -344,6 +348,7 @@ class Switch:
     before_source: str
     deadline: float = 120.0
     change: Change | None = None
+    overlap: float = 3.0
     _timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -426,19 +431,42 @@ class Switch:
 
     def _up(self, project: Project, services: Sequence[str], options: Sequence[str] = ()) -> None:
         if services:
-            alone = [] if self._dependencies_stay(project, services) else ["--no-deps"]
+            alone = [] if self._dependencies_stay(project, project.config(), services) else ["--no-deps"]
             project.check(
                 ["up", "--detach", "--no-build", "--pull", "never", *alone, *options, *services],
                 timeout=self.deadline + 60,
             )
 
-    def _dependencies_stay(self, project: Project, services: Sequence[str]) -> bool:
+    def _recreate(self, project: Project, services: Sequence[str], options: Sequence[str] = ()) -> None:
+        """Replace containers with the shortest gap.
+
+        ``docker compose up`` looks every half second whether dependencies are healthy, after it has stopped the old
+        containers, and also where they were healthy all along. Where nothing is to be waited for, Compose replaces the
+        containers and they are started here.
+        """
+        if not services:
+            return
+        rendered = project.config()
+        if only_compose_starts(rendered, services) or not self._dependencies_stay(project, rendered, services):
+            self._up(project, services, options)
+            return
+        command = ["create", "--no-build", "--pull", "never", *options, *services]
+        project.check(command, timeout=self.deadline + 60)
+        waiting = [
+            state.id
+            for state in containers(self.client, project.name, services=services)
+            if state.state in ("created", "exited")
+        ]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(self.client.api.start, waiting))
+
+    def _dependencies_stay(self, project: Project, rendered: Mapping[str, Any], services: Sequence[str]) -> bool:
         """Tell whether Compose would leave the other services that these depend on as they are.
 
         ``--no-deps`` would see to that as well, but it gives containers another configuration hash than a plain
         ``docker compose up`` does, which would then replace them once more.
         """
-        others = sorted(dependencies(project.config(), services) - set(services))
+        others = sorted(dependencies(rendered, services) - set(services))
         hashes = project.hashes()
         states = containers(self.client, project.name, services=others)
         return all(
@@ -454,25 +482,34 @@ class Switch:
     def _replace(self, project: Project, plan: _plan.Plan, expected: Mapping[str, str]) -> None:
         scale = dict(plan.scale)
         self._up(project, plan.start, ["--no-recreate"])
-        for name in plan.start_first:
-            self._start_first(project, name, expected[name], self.prepared.target.services[name].replicas)
+        self._start_first(project, {name: expected[name] for name in plan.start_first})
         # Also the services that the plan finds right: Compose leaves them alone, and it sees what the plan cannot.
         rest = [name for name in expected if name not in plan.start_first]
-        self._up(project, rest, [f"--scale={name}={scale[name]}" for name in rest if name in scale])
+        self._recreate(project, rest, [f"--scale={name}={scale[name]}" for name in rest if name in scale])
         self._remove(project.name, plan.remove)
 
-    def _start_first(self, project: Project, name: str, image_id: str, replicas: int) -> None:
-        """Add new containers beside the old ones, wait for their health, then stop the old ones."""
-        old = containers(self.client, project.name, services=[name])
-        self._up(project, [name], ["--no-recreate", f"--scale={name}={len(old) + replicas}"])
+    def _start_first(self, project: Project, expected: Mapping[str, str]) -> None:
+        """Add new containers beside the old ones, have them well for the overlap, then stop the old ones.
+
+        Healthy is not yet found: what calls a service may keep the addresses that it looked up before, and would know
+        only the container that stops.
+        """
+        if not expected:
+            return
+        replicas = {name: self.prepared.target.services[name].replicas for name in expected}
+        old = containers(self.client, project.name, services=expected)
+        counts = {name: sum(state.service == name for state in old) + replicas[name] for name in expected}
         known = {state.id for state in old}
 
         def new_ones() -> list[ContainerState]:
-            return [state for state in containers(self.client, project.name, services=[name]) if state.id not in known]
+            states = containers(self.client, project.name, services=expected)
+            return [state for state in states if state.id not in known]
 
         try:
-            self._until(lambda: _not_well(new_ones(), {name: image_id}, {name: replicas}))
-        except PrepareError:
+            scale = [f"--scale={name}={count}" for name, count in counts.items()]
+            self._up(project, list(expected), ["--no-recreate", *scale])
+            self._until(lambda: _not_well(new_ones(), expected, replicas), stay=self.overlap)
+        except Exception:
             for state in new_ones():
                 self.client.api.remove_container(state.id, force=True, v=True)
             raise
@@ -490,15 +527,21 @@ class Switch:
         replicas = {name: services[name].replicas for name in expected}
         self._until(lambda: _not_well(containers(self.client, project_name, services=expected), expected, replicas))
 
-    def _until(self, problems: Any) -> None:
-        """Wait until ``problems()`` returns none. Raises :class:`PrepareError` when they last or are hopeless."""
+    def _until(self, problems: Callable[[], list[tuple[str, bool]]], stay: float = 0.0) -> None:
+        """Wait until ``problems()`` has returned none for ``stay`` seconds on end.
+
+        Raises :class:`PrepareError` when they last or are hopeless.
+        """
         end = time.monotonic() + self.deadline
+        since = None
         while True:
             found = problems()
-            if not found:
+            now = time.monotonic()
+            since = _health.steady_since(since, not found, now)
+            if since is not None and now - since >= stay:
                 return
             hopeless = [text for text, final in found if final]
-            if hopeless or time.monotonic() >= end:
+            if hopeless or (found and now >= end):
                 texts = hopeless or [text for text, _final in found]
                 limit = "" if hopeless else f" after {self.deadline:g} s"
                 raise PrepareError(f"not healthy{limit}: {'; '.join(texts)}")

@@ -58,10 +58,19 @@ options:
   start_first:
     description:
       - Services whose new containers are started and healthy before the old ones are stopped.
-      - They must have no published port and no container name, and what calls them must look up addresses each time.
+      - They must have no published port and no container name, and what calls them must look up their addresses again
+        within O(start_first_overlap).
     type: list
     elements: str
     default: []
+  start_first_overlap:
+    description:
+      - Seconds that the new containers of O(start_first) have to be well beside the old ones before those are stopped,
+        with O(state=switched).
+      - Longer than what calls them keeps an address that it looked up. An nginx with C(resolver ... valid=1s) keeps it
+        for up to two seconds.
+    type: float
+    default: 3
   safety:
     description:
       - The safety restore point, with O(state=switched). It is what is put back when the switch fails.
@@ -306,7 +315,8 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.SIG_IGN)
     before = safety.manifest.release
-    timings = _switching.Switch(client, store, run, prepared, before, safety.path, parameters["deadline"]).carry_out()
+    deadline, overlap = parameters["deadline"], parameters["start_first_overlap"]
+    timings = _switching.Switch(client, store, run, prepared, before, safety.path, deadline, overlap).carry_out()
     after = _releases.running_release(client, application)
     store.journal(run, "release", "done", release=after.id, label=after.label)
     marked = _switching.mark_releases(store, run, plan, parameters["safety"], after.id)
@@ -336,6 +346,7 @@ def main() -> None:
             "to": {"type": "str", "default": ""},
             "accept_schema": {"type": "bool", "default": False},
             "start_first": {"type": "list", "elements": "str", "default": []},
+            "start_first_overlap": {"type": "float", "default": 3},
             "safety": {"type": "str", "default": ""},
             "plan": {"type": "str", "default": ""},
             "deadline": {"type": "float", "default": 120},

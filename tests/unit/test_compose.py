@@ -12,6 +12,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._compose import 
     Project,
     container_state,
     dependencies,
+    only_compose_starts,
 )
 
 RENDERED: dict[str, Any] = {
@@ -23,6 +24,10 @@ RENDERED: dict[str, Any] = {
         "b": {"depends_on": {"a": {}}},
         "postgres": {},
         "redis": {"depends_on": None},
+        "with-secret": {"secrets": [{"source": "token"}]},
+        "with-config": {"configs": [{"source": "settings"}]},
+        "with-hook": {"post_start": [{"command": ["true"]}]},
+        "without": {"secrets": [], "configs": None},
     }
 }
 
@@ -42,6 +47,26 @@ RENDERED: dict[str, Any] = {
 )
 def test_dependencies_are_followed_to_their_end(services: list[str], expected: set[str]) -> None:
     assert dependencies(RENDERED, services) == expected
+
+
+@pytest.mark.parametrize(
+    ("services", "expected"),
+    [
+        ([], False),
+        (["backend", "worker"], False),
+        (["worker", "redis", "without"], False),
+        (["unknown"], False),
+        (["backend", "proxy"], True),
+        # Through a service that is not among them.
+        (["proxy", "redis"], True),
+        (["a"], True),
+        (["worker", "with-secret"], True),
+        (["with-config"], True),
+        (["with-hook"], True),
+    ],
+)
+def test_what_only_compose_can_start(services: list[str], expected: bool) -> None:
+    assert only_compose_starts(RENDERED, services) is expected
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,26 @@ def after(*rounds: Any, every: float = 1.0) -> _health.Progress:
     return progress
 
 
+@pytest.mark.parametrize(
+    ("looks", "since"),
+    [
+        ([(10.0, True)], 10.0),
+        ([(10.0, True), (11.0, True), (13.0, True)], 10.0),
+        ([(10.0, False), (11.0, True), (13.0, True)], 11.0),
+        ([(10.0, True), (11.0, False)], None),
+        ([(10.0, True), (11.0, False), (13.0, True)], 13.0),
+        ([(0.0, True), (1.0, True)], 0.0),
+    ],
+)
+def test_a_look_that_finds_something_wrong_begins_the_time_anew(
+    looks: list[tuple[float, bool]], since: float | None
+) -> None:
+    steady: float | None = None
+    for moment, well in looks:
+        steady = _health.steady_since(steady, well, moment)
+    assert steady == since
+
+
 def running(restarts: int, verdict: str = H, box: str = "c1") -> list[Result]:
     observed = {"containers": [{"name": "shop-backend-1", "id": box, "restarts": restarts}]}
     return [result(verdict, type="container", observed=observed)]
