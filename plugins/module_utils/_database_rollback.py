@@ -385,6 +385,8 @@ class DatabaseChange:
         self.notes: tuple[str, ...] = ()
 
     def _told(self, step: str, status: str, **details: Any) -> None:
+        if status == "begun":
+            _switching.still_held(self.database.store, self.database.run)
         self.database.store.journal(self.database.run, f"database {step}", status, **details)
 
     def incoming(self) -> Beside:

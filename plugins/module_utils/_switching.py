@@ -73,6 +73,13 @@ class SwitchError(Exception):
         super().__init__(reason)
 
 
+def still_held(store: Store, run: str) -> None:
+    """Raise :class:`LockLost` unless the run still has the application's lock."""
+    lock = store.lock()
+    if lock is None or lock.run != run:
+        raise LockLost(f"the lock was taken over by {lock.owner} for run {lock.run}" if lock else "the lock is gone")
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A plan with what it needs to be carried out."""
@@ -358,11 +365,7 @@ class Switch:
 
     @contextlib.contextmanager
     def _step(self, name: str, **details: Any) -> Iterator[None]:
-        lock = self.store.lock()
-        if lock is None or lock.run != self.run:
-            raise LockLost(
-                f"the lock was taken over by {lock.owner} for run {lock.run}" if lock else "the lock is gone"
-            )
+        still_held(self.store, self.run)
         self.store.journal(self.run, name, "started", **details)
         started = time.monotonic()
         try:

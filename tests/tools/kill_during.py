@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import glob
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -28,25 +29,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import lab_client
 
+# In the environment of the command and of everything that it starts.
+MARK = "ROLLBACK_TEST_KILL"
+
 
 def reached(step: str, statuses: tuple[str, ...]) -> bool:
     """Whether the newest journal has this step in one of these statuses."""
     return any(entry["step"] == step and entry["status"] in statuses for entry in lab_client.journal())
 
 
-def descendants(ancestor: int) -> list[int]:
-    """Return the processes that a process has started, directly or through others: on this host, its modules too."""
-    parents: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The second field is a name in brackets, and may have spaces in it.
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-    found = [ancestor]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found[1:]
+def marked(mark: str) -> list[int]:
+    """Return the processes that inherited this mark: modules too, also those that async has made nobody's children."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={mark}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 def main() -> int:
@@ -68,13 +67,15 @@ def main() -> int:
         return len(list((lab_client.STATE / "runs").glob("*"))) > runs and reached(chosen.step, ("started",))
 
     come: Callable[[], bool] = by_file if chosen.exists else by_step
-    process = subprocess.Popen(chosen.command, stdin=subprocess.DEVNULL, start_new_session=True)
+    mark = secrets.token_hex(8)
+    environment = {**os.environ, MARK: mark}
+    process = subprocess.Popen(chosen.command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
     while process.poll() is None and not come():
         time.sleep(0.005)
     if process.poll() is not None:
         print(f"the command ended with exit code {process.returncode} before the moment came")
         return 1
-    hosts = descendants(process.pid) if chosen.host_side else []
+    hosts = marked(mark) if chosen.host_side else []
     os.killpg(process.pid, signal.SIGKILL)
     for pid in hosts:
         with contextlib.suppress(ProcessLookupError):
