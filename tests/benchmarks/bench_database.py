@@ -463,7 +463,7 @@ def quick_rollback() -> float:
 
 def measure_playbook(size: int, rounds: int) -> dict[str, Any]:
     """Measure rollbacks to a ready restore point; return the fields."""
-    found = {}
+    found: dict[str, Any] = {}
     lab.lab("up")
     for suffix, megabytes in (("", size), ("_4x", size * 4)):
         lab.lab("reset", "v1")
