@@ -30,6 +30,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -498,6 +499,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100, help="transactions a second (default: %(default)s)")
     parser.add_argument("--without-playbook", action="store_true", help="leave the reference application alone")
     chosen = parser.parse_args()
+    # Ended from outside it leaves no server behind either.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit("ended from outside"))
     found = measure(chosen.size, chosen.rounds, chosen.rate)
     if not chosen.without_playbook:
         found |= measure_playbook(chosen.size, chosen.rounds)
