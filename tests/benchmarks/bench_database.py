@@ -444,22 +444,22 @@ def drop_set_aside() -> None:
         in_application(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def deploy_the_next_release() -> None:
-    lab.lab("deploy", "v1.1")
-    lab.wait_until(lambda: not lab.unhealthy(), "v1.1 is healthy")
+def deploy(version: str) -> None:
+    lab.lab("deploy", version)
+    lab.wait_until(lambda: not lab.unhealthy(), f"{version} is healthy")
 
 
 def ready_rollback(megabytes: int) -> float:
-    """Take a restore point that is kept ready, deploy, write, and return the seconds of the whole rollback to it."""
+    """Take a restore point that is kept ready, migrate, write, and return the seconds of the whole rollback to it."""
     limit = megabytes * 2
     done = lab.playbook("pre-deploy-backup", rollback_database_ready="restored", rollback_ready_limit=limit)
     assert done.rc == 0, done.screen
     point = lab.points()[-1]["id"]
     assert "ready" in [entry["event"] for entry in lab.events(point)], done.screen
-    deploy_the_next_release()
+    deploy("v2")
     in_application("INSERT INTO archive VALUES (-1, 'written after the restore point', '')")
     in_application("CHECKPOINT")
-    done = lab.playbook("database-rollback", rollback_to=point, rollback_confirm="yes")
+    done = lab.playbook("database-rollback", rollback_to=point, rollback_database_how="restore", rollback_confirm=True)
     assert done.rc == 0, done.screen
     assert in_application("SELECT count(*) FROM archive WHERE id = -1") == "0", "the old database is still live"
     drop_set_aside()
@@ -468,7 +468,7 @@ def ready_rollback(megabytes: int) -> float:
 
 def quick_rollback() -> float:
     """Return the seconds of a whole quick rollback with the same data."""
-    deploy_the_next_release()
+    deploy("v1.1")
     done = lab.playbook("quick-rollback")
     assert done.rc == 0, done.screen
     return done.seconds
