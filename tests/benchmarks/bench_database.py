@@ -21,8 +21,9 @@ reference application, filled to --size and to four times that: the whole playbo
 point that is kept ready, and a quick rollback beside it.
 
 The last line is JSON: seconds are medians, ratios are medians of the rounds' ratios, failures are the worst
-connection's in any round, lost writes are the sum. With the defaults it takes about 15 minutes on 2 cores, and 10 GB of
-disk; --without-playbook leaves the reference application alone, and ends after 7.
+connection's in any round, lost writes are the sum. A round of a GB takes two minutes on a fast machine with 2 cores and
+four on a slow one, most of it the guide's; the playbook's part (--without-playbook leaves it out) as long again. Ten
+GB of disk are needed.
 """
 
 from __future__ import annotations
