@@ -79,6 +79,10 @@ test-core-versions: venv ## Units and syntax checks with every ansible-core that
 bench-quick: venv ## Measure the quick rollback against a plain `docker compose up -d` and the manual way
 	@python tests/benchmarks/bench_quick.py
 
+.PHONY: bench-database
+bench-database: venv ## Measure backup, restore and swap of a database against pg_dump and pg_restore and the manual way
+	@python tests/benchmarks/bench_database.py
+
 ##@ Release
 
 .PHONY: docs

@@ -143,6 +143,38 @@ def read_counters(cursor: Any) -> dict[str, Any]:
     return {"counters": counters, "oid": oid, "stats_reset": reset}
 
 
+def tools_script(
+    database: str,
+    target: str,
+    snapshot: str,
+    *,
+    version: int,
+    jobs: int = 2,
+    lock_timeout: float = 10,
+    passwords: bool = True,
+) -> Script:
+    """Return what the server's own tools do for a dump of ``database`` in ``snapshot`` into the folder ``target``.
+
+    ``passwords`` says whether the globals hold the passwords' hashes, which only a superuser may read.
+    """
+    arguments = (
+        str(jobs),
+        compression(version),
+        snapshot,
+        str(int(lock_timeout * 1000)),
+        database,
+        "" if passwords else "--no-role-passwords",
+        GZIP,
+    )
+    return Script(f"pg_dump of {database}", _SCRIPT, arguments, {"WORK": target})
+
+
+def run_tools(store: Store, login: Login, script: Script, version: int) -> float:
+    """Run :func:`tools_script` against ``login``'s server and return the seconds that it took."""
+    place = login.container.id[:12] if login.container else str(os.getpid())
+    return _pgtools.run(store, login, script, version=version, name=f"schedgen-rollback-dump-{place}")
+
+
 def dump(
     store: Store,
     folder: str,
@@ -179,20 +211,14 @@ def dump(
                 " pg_database_size(current_database()), (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
             )
             snapshot, version, size, superuser = cursor.fetchone()
-            script = Script(
-                f"pg_dump of {login.dbname}",
-                _SCRIPT,
-                (
-                    str(jobs),
-                    compression(version),
-                    snapshot,
-                    str(int(lock_timeout * 1000)),
-                    login.dbname,
-                    # Only a superuser may read the passwords' hashes.
-                    "" if superuser else "--no-role-passwords",
-                    GZIP,
-                ),
-                {"WORK": target},
+            script = tools_script(
+                login.dbname,
+                target,
+                snapshot,
+                version=version,
+                jobs=jobs,
+                lock_timeout=lock_timeout,
+                passwords=bool(superuser),
             )
             worker = _DumpThread(store, login, script, version)
             worker.start()
@@ -274,14 +300,7 @@ class _DumpThread(threading.Thread):
 
     def run(self) -> None:
         """Run the dump; what goes wrong is kept in ``error`` for the thread that waits."""
-        place = self._login.container.id[:12] if self._login.container else str(os.getpid())
         try:
-            _pgtools.run(
-                self._store,
-                self._login,
-                self._script,
-                version=self._version,
-                name=f"schedgen-rollback-dump-{place}",
-            )
+            run_tools(self._store, self._login, self._script, self._version)
         except (_pgtools.ToolError, OSError) as error:
             self.error = error

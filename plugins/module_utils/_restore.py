@@ -153,20 +153,7 @@ def prepare(
     properties = plan.properties_from_dict(recorded["properties"]) if "properties" in recorded else None
 
     def load() -> None:
-        script = _pgtools.Script(
-            f"pg_restore of restore point {point_id}", _RESTORE, (str(verdict.jobs), name), {"DUMP": folder}
-        )
-        timings["restore"] = round(
-            _pgtools.run(
-                database.store,
-                replace(database.admin, dbname=name),
-                script,
-                version=verdict.version,
-                name=database.helper(),
-                options=_RESTORE_OPTIONS,
-            ),
-            3,
-        )
+        timings["restore"] = load_dump(database, point_id, folder, name, version=verdict.version, jobs=verdict.jobs)
 
     def compare(found: Mapping[str, Any]) -> list[str]:
         notes.extend(_invariants.not_compared(recorded, found))
@@ -185,6 +172,20 @@ def prepare(
     )
     timings["total"] = round(time.monotonic() - started, 3)
     return Prepared(name, point_id, True, kind == "ready", tuple(differences), tuple(notes), timings, verdict.needed)
+
+
+def load_dump(database: Database, point_id: str, folder: str, name: str, *, version: int, jobs: int) -> float:
+    """Restore the dump in ``folder`` into the empty database ``name``; return the seconds. Raises ``ToolError``."""
+    script = _pgtools.Script(f"pg_restore of restore point {point_id}", _RESTORE, (str(jobs), name), {"DUMP": folder})
+    took = _pgtools.run(
+        database.store,
+        replace(database.admin, dbname=name),
+        script,
+        version=version,
+        name=database.helper(),
+        options=_RESTORE_OPTIONS,
+    )
+    return round(took, 3)
 
 
 def _drop_other_sides(database: Database, stands: Standing) -> list[str]:

@@ -436,35 +436,13 @@ def test_only_our_own_databases_are_removed_and_only_by_name(lab: Lab) -> None:
     assert lab.server.databases() == {"postgres", "shop", "shop_old_important"}
 
 
-POOLER = """
-FROM schedgen-demo-base:trixie
-RUN apt-get update -q && apt-get install -y -q --no-install-recommends pgbouncer
-"""
-POOLER_IMAGE = "rollback-test-pgbouncer:trixie"
-
-
 @pytest.fixture
 def pooler(lab: Lab, tmp_path: Path) -> Iterator[pg_lab.Server]:
     """A pgbouncer in front of the server, whose clients share few connections."""
-    if not pg_lab.docker("image", "ls", "--quiet", POOLER_IMAGE):
-        build = ["docker", "build", "--quiet", "--network=host", f"--tag={POOLER_IMAGE}", "-"]
-        subprocess.run(build, input=POOLER, text=True, check=True, capture_output=True)
-    name = f"rollback-pooler-{os.getpid()}"
-    folder = tmp_path / "pooler"
-    folder.mkdir()
-    (folder / "users").write_text(f'"shop" "{pg_lab.PASSWORD}"\n')
-    (folder / "ini").write_text(
-        f"[databases]\nshop = host={lab.server.address} port=5432 dbname=shop\n[pgbouncer]\nlisten_addr = 0.0.0.0\n"
-        "listen_port = 6432\nauth_type = trust\nauth_file = /etc/pooler/users\nadmin_users = shop\n"
-        "pool_mode = transaction\nunix_socket_dir =\n"
-    )
     tmp_path.chmod(0o755)
-    pg_lab.docker(
-        "run", "--detach", f"--name={name}", "--user=65534:65534", f"--volume={folder}:/etc/pooler:ro", POOLER_IMAGE,
-        "pgbouncer", "/etc/pooler/ini",
-    )  # fmt: skip
+    name = f"rollback-pooler-{os.getpid()}"
     try:
-        yield pg_lab.Server(name, name, port=6432).wait()
+        yield pg_lab.start_pooler(name, lab.server, tmp_path / "pooler")
     finally:
         pg_lab.docker("rm", "--force", name)
 
@@ -472,14 +450,7 @@ def pooler(lab: Lab, tmp_path: Path) -> Iterator[pg_lab.Server]:
 def test_behind_a_paused_pgbouncer_no_client_sees_an_error(lab: Lab, pooler: pg_lab.Server) -> None:
     point = lab.point()
     lab.restore("prepared", id=point)
-    console = {
-        "host": pooler.address,
-        "port": 6432,
-        "user": "shop",
-        "password_file": None,
-        "database": "",
-        "timeout": 2.0,
-    }
+    console = pg_lab.console(pooler)
     with pg_lab.Writer(pooler) as writer:
         done = lab.restore("swapped", id=point, pooler=console)
         writer.until(20)

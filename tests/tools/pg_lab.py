@@ -9,9 +9,11 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg2
+from ansible_collections.schedgen.rollback.plugins.module_utils import _dump, _manifest, _postgres, _store
 
 IMAGE = "schedgen-demo-postgres:trixie"
 # Characters that pgpass files and shells take for their own.
@@ -180,6 +182,65 @@ def fill(server: Server) -> None:
     server.sql(EVERYTHING)
     for statement in PROPERTIES.strip().splitlines():
         server.sql(statement, "postgres")
+
+
+def take_point(store: _store.Store, login: _postgres.Login, **options: Any) -> str:
+    """Take a restore point of the database alone, as the module restore_point does."""
+    point_id, folder = store.begin_point()
+    recorded = _dump.dump(store, folder, login, **options)
+    recorded.pop("migrations")
+    manifest = _manifest.Manifest(
+        id=point_id,
+        application=store.application,
+        created="2026-11-22T00:00:00Z",
+        purpose="manual",
+        release=_manifest.Release({}),
+        health={"verdict": "healthy"},
+        database=recorded,
+        checksums=_store.tree_checksums(folder),
+    )
+    store.complete_point(point_id, folder, _manifest.to_json(manifest))
+    return point_id
+
+
+POOLER = """
+FROM schedgen-demo-base:trixie
+RUN apt-get update -q && apt-get install -y -q --no-install-recommends pgbouncer
+"""
+POOLER_IMAGE = "rollback-test-pgbouncer:trixie"
+
+
+def start_pooler(name: str, server: Server, folder: Path) -> Server:
+    """Start a pgbouncer in front of the server, whose clients share few connections; ``folder`` is for its settings."""
+    if not docker("image", "ls", "--quiet", POOLER_IMAGE):
+        build = ["docker", "build", "--quiet", "--network=host", f"--tag={POOLER_IMAGE}", "-"]
+        subprocess.run(build, input=POOLER, text=True, check=True, capture_output=True)
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "users").write_text(f'"{OWNER}" "{PASSWORD}"\n')
+    (folder / "ini").write_text(
+        f"[databases]\n{DATABASE} = host={server.address} port=5432 dbname={DATABASE}\n[pgbouncer]\n"
+        "listen_addr = 0.0.0.0\nlisten_port = 6432\nauth_type = trust\nauth_file = /etc/pooler/users\n"
+        f"admin_users = {OWNER}\npool_mode = transaction\nunix_socket_dir =\n"
+    )
+    docker("rm", "--force", name, check=False)
+    docker(
+        "run", "--detach", f"--name={name}", "--user=65534:65534", f"--volume={folder}:/etc/pooler:ro", POOLER_IMAGE,
+        "pgbouncer", "/etc/pooler/ini",
+    )  # fmt: skip
+    return Server(name, name, port=6432).wait()
+
+
+def console(pooler: Server, timeout: float = 2.0) -> dict[str, Any]:
+    """Return the argument ``pooler`` of the module for :func:`start_pooler`'s administration console."""
+    return {
+        "host": pooler.address,
+        "port": pooler.port,
+        "user": OWNER,
+        "password_file": None,
+        "database": "",
+        "timeout": timeout,
+    }
 
 
 class Writer(threading.Thread):
