@@ -99,6 +99,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += ["", "## What went wrong", "", "```text", str(report["message"]), "```"]
     if plan.get("steps"):
         lines += ["", "## Plan", ""] + [f"{number}. {step}" for number, step in enumerate(plan["steps"], start=1)]
+    for title, sentences in (
+        ("Reasons", plan.get("reasons", ())),
+        ("Rejected", [f"{option}: {why}" for option, why in plan.get("rejected", ())]),
+        ("At stake", plan.get("stake", ())),
+    ):
+        if sentences:
+            lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
     if plan.get("warnings"):
         lines += ["", "## Warnings", ""] + [f"- {warning}" for warning in plan["warnings"]]
     lines += ["", "## Timeline", "", "| after | step | | |", "| --- | --- | --- | --- |"]

@@ -300,12 +300,12 @@ def test_a_target_that_cannot_be_is_refused_with_the_reason(target: str, words: 
 
 
 @pytest.mark.usefixtures("at_v1")
-def test_added_migrations_are_refused_and_accepted_on_request() -> None:
-    lab.lab("deploy", "v2")
+def test_a_schema_that_the_target_cannot_live_with_is_refused_and_accepted_on_request() -> None:
+    lab.lab("deploy", "migration-destructive")
     before = lab.fingerprint()
     refused = lab.playbook("quick-rollback")
     assert refused.rc == 2
-    assert "the database's migrations are not those of v1" in refused.text
+    assert "v1 cannot live with the database as it is; column public.jobs.customer was dropped" in refused.text
     assert "database-rollback.yml" in refused.text
     assert_untouched(before)
     accepted = lab.playbook("quick-rollback", rollback_accept_schema="yes")

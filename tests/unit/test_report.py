@@ -135,6 +135,9 @@ def test_for_people() -> None:
             "target": "20261122T131500.123Z",
             "steps": ["load a", "replace b"],
             "warnings": ["postgres differs"],
+            "reasons": ["it was asked for"],
+            "rejected": [["revert", "data are damaged"]],
+            "stake": ["orders: about 3 inserted"],
         },
         verification={
             "verdict": "unhealthy",
@@ -170,6 +173,18 @@ Next: look
 
 1. load a
 2. replace b
+
+## Reasons
+
+- it was asked for
+
+## Rejected
+
+- revert: data are damaged
+
+## At stake
+
+- orders: about 3 inserted
 
 ## Warnings
 
