@@ -316,7 +316,8 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         signal.signal(name, signal.SIG_IGN)
     before = safety.manifest.release
     deadline, overlap = parameters["deadline"], parameters["start_first_overlap"]
-    timings = _switching.Switch(client, store, run, prepared, before, safety.path, deadline, overlap).carry_out()
+    operation = _switching.Switch(client, store, run, prepared, before, safety.path, deadline=deadline, overlap=overlap)
+    timings = operation.carry_out()
     after = _releases.running_release(client, application)
     store.journal(run, "release", "done", release=after.id, label=after.label)
     marked = _switching.mark_releases(store, run, plan, parameters["safety"], after.id)

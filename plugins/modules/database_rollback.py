@@ -368,7 +368,14 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.SIG_IGN)
     operation = _switching.Switch(
-        client, store, run, prepared, safety.manifest.release, safety.path, parameters["deadline"], change=change
+        client,
+        store,
+        run,
+        prepared,
+        safety.manifest.release,
+        safety.path,
+        deadline=parameters["deadline"],
+        change=change,
     )
     timings = operation.carry_out()
     after = _releases.running_release(client, application)

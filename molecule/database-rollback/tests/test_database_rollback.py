@@ -56,7 +56,7 @@ def test_an_undo_brings_release_and_database_back() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("destructive", "a revert cannot bring back what column public.jobs.customer held"),
+        ("destructive", "cannot bring back what column public.jobs.customer held"),
         ("wrong-down", "the rehearsal left a schema that v1 cannot live with: column public.jobs.document was dropped"),
         ("not-approved", "was not approved: 0123456789ab is not its hash, and not yes"),
         ("malicious-dump", "is refused"),
