@@ -147,11 +147,13 @@ def dump(
     target = os.path.join(folder, "database")
     os.makedirs(target, mode=0o700, exist_ok=True)
     started = time.monotonic()
+    worker: _DumpThread | None = None
     connection = connect(login)
     try:
         connection.autocommit = False
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute(f"SET LOCAL lock_timeout = {int(lock_timeout * 1000)}")
             cursor.execute(
                 "SELECT pg_export_snapshot(), current_setting('server_version_num')::int,"
                 " pg_database_size(current_database()), (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
@@ -178,6 +180,9 @@ def dump(
             finally:
                 worker.join()
     except psycopg2.Error as error:
+        if worker is not None and worker.error is not None:
+            # It ran into the same, and tells more: which table was locked, for instance.
+            raise worker.error from error
         raise DatabaseError(str(error).strip()) from error
     finally:
         connection.close()
