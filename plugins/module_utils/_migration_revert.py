@@ -29,7 +29,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _postgres,
     _redact,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import RECOVERY, DatabaseError, Login, query
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 # What this collection's one-off containers and networks carry: a later run removes what a killed one left.
@@ -496,8 +496,9 @@ def fenced(login: Login) -> bool:
 
 
 def unfence(login: Login) -> None:
-    """Let sessions into the live database again, where a killed run has left it closed."""
-    query(maintenance(login), f"ALTER DATABASE {_catalog.quoted(login.dbname)} ALLOW_CONNECTIONS true")
+    """Let sessions into the live database again, where a killed run has left it closed; wait for a killed server."""
+    opened = f"ALTER DATABASE {_catalog.quoted(login.dbname)} ALLOW_CONNECTIONS true"
+    query(maintenance(login), opened, deadline=RECOVERY)
 
 
 def _fence(login: Login, *others: str) -> None:
@@ -582,8 +583,25 @@ def set_aside(login: Login, applied: Sequence[str], stamp: str) -> Copy:
         query(beside, f"ALTER DATABASE {_catalog.quoted(name)} ALLOW_CONNECTIONS false")
         _comment(login, copy)
     except DatabaseError as error:
+        # Half a copy is of no use, and may be what filled the disk.
+        with contextlib.suppress(DatabaseError):
+            drop_unfinished(login)
         raise RevertError(f"the live database cannot be copied first: {error}") from error
     return copy
+
+
+def drop_unfinished(login: Login) -> list[str]:
+    """Drop copies that were made and never marked: no step was taken after them. Return their names."""
+    beside, stamp = maintenance(login), "0" * 17
+    found = query(
+        beside,
+        "SELECT datname FROM pg_database WHERE starts_with(datname, %s) AND datname ~ '_[0-9]+$'"
+        " AND shobj_description(oid, 'pg_database') IS NULL",
+        (_named(login.dbname, "before_revert", stamp)[: -len(stamp)],),
+    )
+    for (name,) in found:
+        query(beside, f"DROP DATABASE {_catalog.quoted(name)} WITH (FORCE)", timeout=60)
+    return [name for (name,) in found]
 
 
 def _query_named(login: Login, statement: str, values: Mapping[str, str]) -> list[tuple[Any, ...]]:

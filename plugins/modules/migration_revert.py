@@ -205,6 +205,7 @@ class Revert:
         """Come back from a revert that was killed: whole again, before anything else. Return what was done."""
         if _migration_revert.fenced(self.login):
             _migration_revert.unfence(self.login)
+        _migration_revert.drop_unfinished(self.login)
         unfinished = [copy for copy in _migration_revert.copies(self.login) if copy.open]
         if not unfinished:
             return ""
