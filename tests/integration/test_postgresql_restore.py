@@ -27,7 +27,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _databases,
     _declared,
     _dump,
-    _manifest,
     _pgtools,
     _ready,
     _restore,
@@ -70,23 +69,8 @@ class Lab:
         return _declared.database_of(self.store, _declared.client_of(parameters), parameters)
 
     def point(self) -> str:
-        """Take a restore point of the database alone, as the module restore_point does."""
-        login = self.database.login
-        point_id, folder = self.store.begin_point()
-        recorded = _dump.dump(self.store, folder, login)
-        recorded.pop("migrations")
-        manifest = _manifest.Manifest(
-            id=point_id,
-            application="shop",
-            created="2026-11-22T00:00:00Z",
-            purpose="manual",
-            release=_manifest.Release({}),
-            health={"verdict": "healthy"},
-            database=recorded,
-            checksums=_store.tree_checksums(folder),
-        )
-        self.store.complete_point(point_id, folder, _manifest.to_json(manifest))
-        return point_id
+        """Take a restore point of the database alone."""
+        return pg_lab.take_point(self.store, self.database.login)
 
     def ready(self, asked: str, **more: Any) -> tuple[str, str, list[str]]:
         """Take a restore point and keep it ready; return its id, the copy's name and notes."""
