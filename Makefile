@@ -63,12 +63,12 @@ molecule: venv ## Every molecule scenario, on one shared reference application
 integration: venv ## Integration tests, with real Docker and real PostgreSQL
 	@python tests/tools/stages.py integration
 
-.PHONY: faults
-faults: venv ## Fault tests: killed, starved and cut off on purpose
-	@python tests/tools/stages.py faults
+.PHONY: test-faults
+test-faults: venv ## Every fault at its moment, on a real server: killed, starved and cut off while a client writes
+	@python tests/faults/run_faults.py
 
 .PHONY: test
-test: venv ## Everything above, in under an hour on two cores
+test: venv ## Everything above, a third of the faults with every kind, in under an hour on two cores
 	@python tests/tools/stages.py lint units sanity molecule integration faults
 
 .PHONY: test-core-versions

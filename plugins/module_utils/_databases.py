@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,16 +16,13 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _pgtools,
     _restore_plan as plan,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, connect
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import RECOVERY, DatabaseError, Login, connect
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import (
     Beside,
     Standing,
     ident,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
-
-# How long a server that was killed may take until it lets somebody in again, in seconds.
-RECOVERY = 60.0
 
 _DATABASES = """
 SELECT d.oid::bigint, d.datname::text, d.datallowconn, shobj_description(d.oid, 'pg_database'),
@@ -80,7 +76,7 @@ class Database:
     def cursor(self, dbname: str = "", *, deadline: float = 0) -> Iterator[Any]:
         """Yield an autocommitting cursor of the server, or of ``dbname``; wait ``deadline`` seconds for the server."""
         psycopg2 = _libraries.psycopg2()
-        connection = _patiently(replace(self.admin, dbname=dbname) if dbname else self.server(), deadline)
+        connection = connect(replace(self.admin, dbname=dbname) if dbname else self.server(), deadline=deadline)
         try:
             with connection.cursor() as cursor:
                 yield cursor
@@ -98,18 +94,6 @@ class Database:
         """Return the name of the one-off container that restores."""
         place = self.admin.container.id[:12] if self.admin.container else str(os.getpid())
         return f"schedgen-rollback-restore-{place}"
-
-
-def _patiently(login: Login, deadline: float) -> Any:
-    """Connect, and again until ``deadline`` seconds have passed: a server that was killed recovers first."""
-    end = time.monotonic() + deadline
-    while True:
-        try:
-            return connect(login)
-        except DatabaseError:
-            if time.monotonic() >= end:
-                raise
-            time.sleep(0.2)
 
 
 def read_standing(cursor: Any, database: Database) -> Standing:
@@ -218,10 +202,10 @@ def ties(cursor: Any, name: str) -> tuple[tuple[str, ...], tuple[str, ...], tupl
 def sweep(database: Database) -> list[str]:
     """Put right what a killed run left, and return what was done, in sentences. Only the lock's holder may call this.
 
-    A live database that is still fenced is opened, an open set-aside one is fenced, unverified side databases are
-    dropped, one-off containers removed.
+    A live database that is still fenced is opened, an open set-aside one is fenced, unverified side and ready databases
+    are dropped, one-off containers and unfinished files removed, which one with a password may be among.
     """
-    done = []
+    done = [f"removed {os.path.basename(path)}" for path in database.store.sweep()]
     if database.client is not None:
         # Killing the client of a one-off container leaves pg_restore at work in it.
         done += [

@@ -199,6 +199,7 @@ def dump(
     target = os.path.join(folder, "database")
     os.makedirs(target, mode=0o700, exist_ok=True)
     started = time.monotonic()
+    worker: _DumpThread | None = None
     connection = connect(login)
     try:
         connection.autocommit = False
@@ -233,6 +234,9 @@ def dump(
             f"a table of {login.dbname} stayed locked for {lock_timeout:g} s: end what holds it, a migration maybe"
         ) from error
     except psycopg2.Error as error:
+        if worker is not None and worker.error is not None:
+            # It ran into the same, and tells more: which table was locked, for instance.
+            raise worker.error from error
         raise DatabaseError(str(error).strip()) from error
     finally:
         connection.close()

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _libraries
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import ContainerState, containers
+
+# How long a server that was killed may take until it lets somebody in again, in seconds.
+RECOVERY = 60.0
 
 
 class DatabaseError(Exception):
@@ -82,34 +86,45 @@ def find_login(
     return Login(address, port, dbname, user, password, container)
 
 
-def connect(login: Login, *, timeout: float = 10, statement_timeout: float | None = None) -> Any:
-    """Return an autocommitting psycopg2 connection. ``timeout`` and ``statement_timeout`` are in seconds."""
-    psycopg2 = _libraries.psycopg2()
-    options = f"-c statement_timeout={int(statement_timeout * 1000)}" if statement_timeout else ""
-    try:
-        connection = psycopg2.connect(
-            host=login.host,
-            port=login.port,
-            dbname=login.dbname,
-            user=login.user,
-            password=login.password,
-            connect_timeout=max(2, int(timeout)),
-            application_name="schedgen.rollback",
-            options=options,
-        )
-    except psycopg2.Error as error:
-        raise DatabaseError(str(error).strip()) from error
-    connection.autocommit = True
-    return connection
+def connect(login: Login, *, timeout: float = 10, statement_timeout: float | None = None, deadline: float = 0) -> Any:
+    """Return an autocommitting psycopg2 connection. ``timeout`` and ``statement_timeout`` are in seconds.
 
-
-def query(login: Login, sql: str, params: Sequence[Any] = (), *, timeout: float = 10) -> list[tuple[Any, ...]]:
-    """Run one statement in a connection of its own and return its rows.
-
-    ``timeout`` in seconds holds for the connection and for the statement. Raises :class:`DatabaseError`.
+    For ``deadline`` seconds it is tried again: a server that was killed recovers first.
     """
     psycopg2 = _libraries.psycopg2()
-    connection = connect(login, timeout=timeout, statement_timeout=timeout)
+    options = f"-c statement_timeout={int(statement_timeout * 1000)}" if statement_timeout else ""
+    end = time.monotonic() + deadline
+    while True:
+        try:
+            connection = psycopg2.connect(
+                host=login.host,
+                port=login.port,
+                dbname=login.dbname,
+                user=login.user,
+                password=login.password,
+                connect_timeout=max(2, int(timeout)),
+                application_name="schedgen.rollback",
+                options=options,
+            )
+        except psycopg2.Error as error:
+            if time.monotonic() >= end:
+                raise DatabaseError(str(error).strip()) from error
+            time.sleep(0.2)
+        else:
+            connection.autocommit = True
+            return connection
+
+
+def query(
+    login: Login, sql: str, params: Sequence[Any] = (), *, timeout: float = 10, deadline: float = 0
+) -> list[tuple[Any, ...]]:
+    """Run one statement in a connection of its own and return its rows.
+
+    ``timeout`` in seconds holds for the connection and for the statement, ``deadline`` is :func:`connect`'s. Raises
+    :class:`DatabaseError`.
+    """
+    psycopg2 = _libraries.psycopg2()
+    connection = connect(login, timeout=timeout, statement_timeout=timeout, deadline=deadline)
     try:
         with connection.cursor() as cursor:
             cursor.execute(sql, tuple(params) or None)

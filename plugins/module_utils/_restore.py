@@ -25,7 +25,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _restore_plan as plan,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import (
-    RECOVERY,
     Database,
     RestoreError,
     drop,
@@ -33,7 +32,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._databases impor
     read_standing,
     terminate,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, connect
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import RECOVERY, DatabaseError, Login, connect
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import (
     Mark,
     Standing,
@@ -321,7 +320,7 @@ class _Analysis:
     _TABLES = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%'
-      AND n.nspname <> 'information_schema' ORDER BY pg_relation_size(c.oid) DESC
+      AND n.nspname <> 'information_schema' AND NOT c.relisshared ORDER BY pg_relation_size(c.oid) DESC
     """
 
     def __init__(self, login: Login, workers: int) -> None:

@@ -189,8 +189,8 @@ class Standing:
 def standing(application: str, database: str, databases: Sequence[Beside]) -> Standing:
     """Sort a server's databases into those of this application.
 
-    Crashed are side databases without a verified mark, and ones with our name but no mark: a crash between their
-    making and their marking. Set-aside and ready databases get name and mark in one transaction.
+    Crashed are side and ready databases without a verified mark, and ones with our name but no mark: a crash between
+    their making and their marking. Set-aside databases get name and mark in one transaction.
     """
     live = next((entry for entry in databases if entry.name == database), None)
     groups: dict[str, list[Beside]] = {kind: [] for kind in KINDS}
@@ -200,13 +200,13 @@ def standing(application: str, database: str, databases: Sequence[Beside]) -> St
         if entry.name == database:
             continue
         if mark is None:
-            if entry.comment is None and is_beside_name(database, "side", entry.name):
+            if entry.comment is None and any(is_beside_name(database, kind, entry.name) for kind in ("side", "ready")):
                 crashed.append(entry)
             continue
         if (mark.application, mark.database) != (application, database):
             continue
         marked = replace(entry, mark=mark)
-        if mark.kind == "side" and not mark.verified:
+        if mark.kind in ("side", "ready") and not mark.verified:
             crashed.append(marked)
         else:
             groups[mark.kind].append(marked)

@@ -22,7 +22,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _restore_plan as plan,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import (
-    RECOVERY,
     Database,
     RestoreError,
     drop,
@@ -31,7 +30,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._databases impor
     terminate,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import identifier
-from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, connect
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import RECOVERY, DatabaseError, Login, connect
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import (
     Beside,
     Mark,

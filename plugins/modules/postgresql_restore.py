@@ -42,7 +42,7 @@ options:
         used.
       - V(swapped) does the same where it is not done yet, and swaps the copy in. The live database may be in use.
       - V(undone) swaps the set-aside database back in that was live last, or O(name). Doing it twice undoes the undo,
-        but not within one O(run).
+        but not within one O(run), and not when the O(run) before was killed before it could tell of its undo.
       - V(absent) drops the database O(name), which was set aside, kept ready or prepared, or the prepared copy of
         O(id).
     type: str
@@ -196,7 +196,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._declared import
     next_step,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import megabytes
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoreError
 
 UNTOUCHED = "The live database was not touched."
 
@@ -273,9 +273,7 @@ def swap(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if incoming is None:
         raise RestoreError(f"the restored copy of {source} is gone", next_step="Run it again.")
     done = _swap.swap(database, incoming, pooler=_declared.pooler_of(database, parameters))
-    told_of(database, done)
-    if not parameters["file"]:
-        database.store.append_event(source, "swapped in", run=database.run, set_aside=done.aside, seconds=done.outage)
+    record(database, done, "" if parameters["file"] else source)
     headline = f"{database.name} is the database of {source} now; nobody could connect for {done.outage:.2f} s"
     return {
         **result,
@@ -286,17 +284,32 @@ def swap(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def told_of(database: Database, done: _swap.Swapped) -> None:
-    """Write a swap into the run's journal."""
-    database.store.journal(
-        database.run,
-        "database swap",
-        "done",
-        source=done.point,
-        set_aside=done.aside,
-        seconds=done.outage,
-        sessions_ended=done.ended,
-    )
+def record(database: Database, done: _swap.Swapped, point: str = "") -> None:
+    """Write a swap into the run's journal, and to the restore point. A failure says that the swap itself is done."""
+    try:
+        database.store.journal(
+            database.run,
+            "database swap",
+            "done",
+            source=done.point,
+            set_aside=done.aside,
+            seconds=done.outage,
+            sessions_ended=done.ended,
+        )
+        if point:
+            database.store.append_event(
+                point, "swapped in", run=database.run, set_aside=done.aside, seconds=done.outage
+            )
+    except (OSError, StoreError) as error:
+        aside = f"; what was live before is set aside as {done.aside}" if done.aside else ""
+        held = f"the database of {done.point}" if done.point else "the one that was set aside"
+        raise RestoreError(
+            f"the swap is done, and could not be recorded: {error}",
+            f"{database.name} is {held} now, and open{aside}.",
+            "Mend the state folder and run it again: it will find nothing more to do."
+            if point or database.run
+            else "Mend the state folder. Do not run it again: that would swap once more.",
+        ) from error
 
 
 def screen(headline: str, done: _swap.Swapped, value: str, notes: list[str]) -> dict[str, Any]:
@@ -309,21 +322,44 @@ def screen(headline: str, done: _swap.Swapped, value: str, notes: list[str]) -> 
     return {"headline": headline, "lines": lines, "rows": rows}
 
 
+def is_over(database: Database, aside: str, run: str) -> bool:
+    """Whether the run that set a database aside by an undo told of it and ended: another undo is another wish then."""
+    if not run:
+        return True
+    if run == database.run:
+        return False
+    try:
+        journal = database.store.read_journal(run)
+    except StoreError:
+        return True
+    told = [entry for entry in journal if entry["step"] == "database swap" and entry.get("set_aside") == aside]
+    ended = any(entry["step"] == "run" and entry["status"] == "finished" for entry in journal)
+    return bool(told) and (ended or any("told_by" in entry for entry in told))
+
+
 def undo(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Swap a set-aside database back in; return the module's result."""
     newest = database.standing().newest_aside
-    same_run = newest is not None and newest.mark is not None and newest.mark.run == database.run
-    if database.run and same_run and newest is not None and newest.mark is not None and newest.mark.note == "undone":
+    mark = newest.mark if newest is not None else None
+    if (
+        newest is not None
+        and mark is not None
+        and mark.note == "undone"
+        and not is_over(database, newest.name, mark.run)
+    ):
+        if mark.run != database.run:
+            # What a killed run has done and not told is done now: a second swap would take it back.
+            database.store.journal(mark.run, "database swap", "done", set_aside=newest.name, told_by=database.run)
         return {
             "changed": False,
             "database": database.name,
-            "source": newest.mark.successor_point,
+            "source": mark.successor_point,
             "set_aside": newest.name,
             "notes": [],
-            "rollback_screen": {"headline": f"{database.name} was swapped back in this run already"},
+            "rollback_screen": {"headline": f"{database.name} was swapped back in already"},
         }
     done, mark = _swap.put_back(database, parameters["name"], pooler=_declared.pooler_of(database, parameters))
-    told_of(database, done)
+    record(database, done)
     what = f"restored from {mark.point}" if mark.point else "never restored"
     headline = f"{database.name} is again the database that was set aside at {mark.at} ({what})"
     return {

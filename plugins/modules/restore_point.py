@@ -211,7 +211,7 @@ notes:
   type: list
   elements: str
 swept:
-  description: Leftovers of killed runs that were removed.
+  description: What killed runs had left, files that were removed and what else was put right.
   returned: when one was taken
   type: list
   elements: str
@@ -235,6 +235,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _catalog_reader,
     _compose,
+    _databases,
     _dump,
     _failure,
     _images,
@@ -266,6 +267,10 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
     application = application_of(parameters)
     store.prepare()
     swept = store.sweep() + _pgtools.remove_helpers(client, application.name)
+    put_right: list[str] = []
+    if parameters["database"] and parameters["with_database"]:
+        # A live database that was left closed could not be dumped, and a half restored copy takes up room.
+        put_right = _databases.sweep(database_of(store, client, parameters))
     point_id, folder = store.begin_point()
     running = _releases.read(client, application, folder=folder)
     notes = [*running.notes, *running.release.differences]
@@ -303,6 +308,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
     ready, ready_notes = keep_ready(client, store, manifest, parameters)
     notes += ready_notes
     lines = [f"Left by a killed run and removed: {os.path.basename(name)}" for name in swept]
+    lines += [f"Left by a killed run: {line}" for line in put_right]
     lines += [f"Note: {note}" for note in notes]
     if health["verdict"] != "healthy":
         lines.append(f"The application was {health['verdict']}: {'; '.join(health.get('reasons', []))}")
@@ -315,7 +321,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
         "health": manifest.health,
         "ready": ready,
         "notes": notes,
-        "swept": swept,
+        "swept": [*swept, *put_right],
         "rollback_screen": {
             "headline": f"{manifest.purpose} restore point {point_id} of {running.release.label}: {describe(manifest)}",
             "lines": lines,

@@ -69,13 +69,13 @@ def build(
 class Bed:
     """One application. Its containers carry Compose's labels, so that the product takes them for a project."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, *options: str) -> None:
         self.project = f"migrationbed{os.getpid()}{uuid.uuid4().hex[:6]}"
         self.state_dir = state_dir
         self.client = connect()
         self.containers: list[str] = []
         run("docker", "network", "create", self.project)
-        self.start("postgres", SERVER, environment={
+        self.start("postgres", SERVER, options=options, environment={
             "POSTGRES_DB": "schedgen", "POSTGRES_USER": "schedgen", "POSTGRES_PASSWORD": PASSWORD,
         })  # fmt: skip
         end = time.monotonic() + 60
@@ -107,7 +107,13 @@ class Bed:
         return connect_database(self.login)
 
     def start(
-        self, service: str, image: str, *command: str, environment: dict[str, str] | None = None, wait: bool = True
+        self,
+        service: str,
+        image: str,
+        *command: str,
+        environment: dict[str, str] | None = None,
+        wait: bool = True,
+        options: Sequence[str] = (),
     ) -> str:
         """Start a service's container; with ``wait`` false it may end at once."""
         self.stop(service)
@@ -119,6 +125,7 @@ class Bed:
             f"--name={name}",
             f"--network={self.project}",
             f"--network-alias={service}",
+            *options,
         ]
         for key, value in {
             "project": self.project, "service": service, "oneoff": "False", "container-number": "1",

@@ -87,27 +87,34 @@ def docker(*words: str, check: bool = True) -> str:
 
 @dataclass(frozen=True)
 class Server:
-    """A server of a test run: its container, Compose project and address."""
+    """A server of a test run: its container, Compose project and address, and who comes in where."""
 
     name: str
     project: str
     address: str = ""
     port: int = 5432
+    database: str = DATABASE
+    user: str = OWNER
     password: str = PASSWORD
 
-    def connect(self, database: str = DATABASE, user: str = OWNER, password: str = "") -> Any:
+    def connect(self, database: str = "", user: str = "", password: str = "") -> Any:
         connection = psycopg2.connect(
             host=self.address,
             port=self.port,
-            dbname=database,
-            user=user,
+            dbname=database or self.database,
+            user=user or self.user,
             password=password or self.password,
             connect_timeout=5,
+            # A server whose machine is gone says nothing more.
+            tcp_user_timeout=5000,
+            keepalives_idle=2,
+            keepalives_interval=1,
+            keepalives_count=3,
         )
         connection.autocommit = True
         return connection
 
-    def sql(self, statement: str, database: str = DATABASE) -> list[tuple[Any, ...]]:
+    def sql(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
         connection = self.connect(database)
         try:
             with connection.cursor() as cursor:
@@ -119,14 +126,18 @@ class Server:
     def databases(self) -> set[str]:
         return {row[0] for row in self.sql("SELECT datname FROM pg_database WHERE NOT datistemplate", "postgres")}
 
-    def wait(self, seconds: float = 60) -> Server:
+    def found(self) -> Server:
+        """Return the server with its address of now."""
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return replace(self, address=docker("inspect", "--format", form, self.name, check=False) or self.address)
+
+    def wait(self, seconds: float = 60, database: str = "") -> Server:
         """Return the server with its address of now, once it lets somebody in."""
         end = time.monotonic() + seconds
         while True:
-            form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-            found = replace(self, address=docker("inspect", "--format", form, self.name, check=False))
+            found = self.found()
             try:
-                found.sql("SELECT 1")
+                found.sql("SELECT 1", database)
             except psycopg2.Error:
                 if time.monotonic() > end:
                     raise
@@ -262,7 +273,7 @@ class Writer(threading.Thread):
             number += 1
             try:
                 if connection is None:
-                    connection = self._server.connect()
+                    connection = self._connected()
                 with connection.cursor() as cursor:
                     cursor.execute("INSERT INTO ledger (token) VALUES (%s)", (token,))
             except psycopg2.Error:
@@ -277,6 +288,15 @@ class Writer(threading.Thread):
             last = now
         if connection is not None:
             connection.close()
+
+    def _connected(self) -> Any:
+        try:
+            return self._server.connect()
+        except psycopg2.OperationalError as error:
+            # Whoever resolves a name finds a server that was started again under its new address.
+            if "does not accept" not in str(error) and "not currently accepting" not in str(error):
+                self._server = self._server.found()
+            raise
 
     def __enter__(self) -> Writer:
         self.start()

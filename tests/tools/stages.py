@@ -12,6 +12,7 @@ removed again if it was not there before.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -165,8 +166,21 @@ def integration() -> Count:
 
 
 def faults() -> Count:
-    """Run the fault tests."""
-    return pytest("faults", "tests/faults")
+    """Run a third of the faults, every kind among them; one that is not sound is told in its row's own words."""
+    code, output = run([PYTHON, "tests/faults/run_faults.py", "--third"], LIMITS["faults"], capture=True)
+    say(output.rstrip())
+    return faults_told(code, output)
+
+
+def faults_told(code: int, output: str) -> Count:
+    """Count what the fault tests say in their last line. Lost writes and lies fail whatever converged."""
+    try:
+        told = json.loads(output.rstrip().rpartition("\n")[2])
+        total, converged = int(told["faults"]), int(told["converged"])
+    except (ValueError, KeyError, TypeError):
+        return Count(failed=1)
+    count = Count(converged, total - converged)
+    return count if not code or count.failed else Count(max(0, converged - 1), 1)
 
 
 def pytest(stage: str, folder: str) -> Count:

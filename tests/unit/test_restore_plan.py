@@ -103,6 +103,8 @@ def test_databases_are_sorted_into_ours_and_others() -> None:
             beside(side),
             beside(beside_name("shop", "side", "20261122T131500.124Z"), comment="a person's"),
             beside("kept", replace(MARK, kind="ready")),
+            beside("half ready", replace(MARK, kind="ready", verified=False)),
+            beside(beside_name("shop", "ready", POINT)),
             beside("old1", replace(MARK, kind="set aside", at="20261122T100000.000Z", successor=7)),
             beside(
                 "old2", replace(MARK, kind="set aside", at="20261122T110000.000Z", successor=9, successor_point="P")
@@ -115,7 +117,8 @@ def test_databases_are_sorted_into_ours_and_others() -> None:
     assert stands.live is not None
     assert stands.live.name == "shop"
     assert [entry.name for entry in stands.sides] == ["verified"]
-    assert [entry.name for entry in stands.crashed] == ["half", side]
+    half = ["half", side, "half ready", beside_name("shop", "ready", POINT)]
+    assert [entry.name for entry in stands.crashed] == half
     assert [entry.name for entry in stands.ready] == ["kept"]
     assert [entry.name for entry in stands.aside] == ["old2", "old1"]
     assert stands.restored_from == "P"

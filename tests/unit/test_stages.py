@@ -73,6 +73,20 @@ def test_a_lab_that_does_not_come_up_fails_the_stages_that_need_it(
     assert (lab / "log").read_text().splitlines() == ["status", "up", "down --everything"]
 
 
+@pytest.mark.parametrize(
+    ("code", "last", "count"),
+    [
+        (0, '{"faults": 9, "lost": 0, "lied": 0, "converged": 9}', Count(9)),
+        (1, '{"faults": 9, "lost": 0, "lied": 0, "converged": 7}', Count(7, 2)),
+        (1, '{"faults": 9, "lost": 2, "lied": 0, "converged": 9}', Count(8, 1)),
+        (1, "Traceback", Count(0, 1)),
+        (0, "{}", Count(0, 1)),
+    ],
+)
+def test_faults_are_counted_by_their_last_line(code: int, last: str, count: Count) -> None:
+    assert stages.faults_told(code, f"a table\n{last}\n") == count
+
+
 def test_a_command_that_takes_too_long_is_ended_with_all_it_started() -> None:
     code, output = stages.run(["sh", "-c", "sleep 600 & echo $!; wait"], 0.3, capture=True)
     assert code == 124
