@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
@@ -36,8 +39,15 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._database_plan i
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import moment
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import RevertError, StepFailed
-from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import FAILED, UNDONE, Beside
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, timestamp, write_file
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import RECOVERY, DatabaseError
+from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import FAILED, UNDONE, Beside, Mark
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
+    Store,
+    StoreError,
+    now,
+    timestamp,
+    write_file,
+)
 
 PLAN = "database_plan.json"
 
@@ -119,11 +129,13 @@ class Planner:
                 )
                 if state.running
             ],
+            functools.partial(self.store.journal, self.database.run),
         )
 
     def plan(self, staging: str) -> Planned:
         """Return the plan. Raises ``RestoreError`` where there is no way, and what preparing the release raises."""
         aim = self.undo() if self.wish.how == dbplan.UNDO else self.aim()
+        there = self.database.standing().live is not None
         prepared, running = _switching.prepare(
             self.client,
             self.store,
@@ -131,7 +143,7 @@ class Planner:
             aim.release,
             staging,
             database_service=self.database_service,
-            login=self.database.login,
+            login=self.database.login if there else None,
             judge=lambda _target: Judgement("unknown", ("the database goes back as well",)),
             fetch=not self.pretend,
             pull_timeout=self.wish.pull_timeout,
@@ -162,12 +174,23 @@ class Planner:
             return Aim(_plain_load.point_of(wish.file), wish.to or _targets.RUNNING, label)
         lines: tuple[str, ...] = ()
         point_id = wish.to
+        begun = None if point_id else self._unfinished(dbplan.REVERT, dbplan.RESTORE)
+        if begun is not None and any(point.id == begun[1].target for point in self.store.points()):
+            point_id = begun[1].target
+            lines = (f"Run {begun[0]} was killed on its way there",)
         if not point_id:
             points = self.store.points()
             summaries = [point.summary() for point in points]
             if wish.damage_since:
-                created = {point.id: timestamp(moment(point.id)) for point in points}
+                # When its snapshot was over: a dump that was begun before the damage may hold it.
+                created = {
+                    point.id: timestamp(moment(point.id) + timedelta(seconds=point.manifest.seconds))
+                    for point in points
+                    if point.manifest is not None
+                }
                 since = dbplan.utc(wish.damage_since)
+                if since > timestamp(now()):
+                    raise ValueError(f"{since} lies in the future: rollback_damage_since is in UTC")
                 choice = _candidate.choose_database(summaries, created, since)
             else:
                 running = _releases.running_release(self.client, self.application)
@@ -191,6 +214,10 @@ class Planner:
 
     def undo(self) -> Aim:
         """Return the way back from the last rollback of the database, or from the one that set ``name`` aside."""
+        with self.database.cursor() as cursor:
+            blocked = _restore_plan.swap_blockers(_databases.look_at_server(self.database, cursor))
+        if blocked:
+            raise RestoreError("; ".join(blocked), next_step="Mend what is named and run it again.")
         stands = self.database.standing()
         aside = {entry.name: entry for entry in stands.aside}
         chosen = aside.get(self.wish.name) if self.wish.name else stands.newest_aside
@@ -201,29 +228,40 @@ class Planner:
                 next_step="The module postgresql_restore_info lists what there is.",
             )
         run = chosen.mark.run
-        begun = self._unfinished_undo(run)
-        if begun is not None and not self.wish.name:
+        begun = self._unfinished(dbplan.UNDO)
+        if begun is not None and begun[0] == run and not self.wish.name:
             line = f"Run {run} was killed after its swap: what is left to do is the release"
-            return Aim(begun.target, begun.release.target, begun.label, lines=(line,))
+            return Aim(begun[1].target, begun[1].release.target, begun[1].label, lines=(line,))
         safety = self._safety_of(run)
         if safety:
             label = self.store.point(safety).summary().label
             return Aim(chosen.name, safety, label, aside=chosen)
-        warning = f"no safety restore point belongs to {chosen.name}: the release stays as it is"
-        return Aim(chosen.name, _targets.RUNNING, _targets.RUNNING, aside=chosen, warnings=(warning,))
+        if self.wish.to:
+            return Aim(chosen.name, self.wish.to, self.wish.to, aside=chosen)
+        raise RestoreError(
+            f"no safety restore point belongs to {chosen.name}, so that the release which ran with it is not known",
+            next_step="Name the release: -e rollback_to=<restore point, tag or images>; for the one that runs"
+            f' -e \'{{"rollback_to": "{_targets.RUNNING}"}}\'.',
+        )
 
-    def _unfinished_undo(self, run: str) -> DatabasePlan | None:
-        """Return the plan of a run that swapped back and was killed before the release followed."""
-        if run not in self.store.runs():
-            return None
-        steps = [(entry["step"], entry["status"]) for entry in self.store.read_journal(run)]
-        if ("switch", "done") in steps or ("switch", "failed") in steps:
-            return None
-        try:
-            plan = read_plan(self.store, run)
-        except _switching.PrepareError:
-            return None
-        return plan if plan.how == dbplan.UNDO else None
+    def _unfinished(self, *ways: str) -> tuple[str, DatabasePlan] | None:
+        """Return the last run that changed the database, with its plan, where it did so in one of these ways.
+
+        None when it came to its end, or put back what it had changed.
+        """
+        for run in reversed(self.store.runs()):
+            try:
+                plan = read_plan(self.store, run)
+            except _switching.PrepareError:
+                continue
+            journal = self.store.read_journal(run)
+            switches = [entry for entry in journal if entry["step"] == "switch"]
+            if not switches or plan.how == dbplan.NOTHING:
+                continue
+            last = switches[-1]
+            over = last["status"] == "done" or (last["status"] == "failed" and last.get("put_back"))
+            return None if over or plan.how not in ways else (run, plan)
+        return None
 
     def _safety_of(self, run: str) -> str:
         """Return the safety restore point that a run took, '' where it took none or it is gone."""
@@ -243,12 +281,19 @@ class Planner:
         """Choose between a revert and a restore, rehearse a revert, and return the plan."""
         wish, database = self.wish, self.database
         against = _schema.reference(self.store, aim.point) if aim.point else None
-        found = _schema.assess(database.login, self.settings, against) if against else None
+        found = None
+        unknown = "a plain dump records nothing"
+        if against is not None:
+            try:
+                found = _schema.assess(database.login, self.settings, against)
+            except DatabaseError as error:
+                # A restore does not need the live database; a revert is no way then.
+                unknown = f"the live database cannot be read: {error}"
         manifest = self.store.point(aim.point).manifest if aim.point else None
         seen = Observed(
             asked=wish.how,
             label=aim.label,
-            judgement=found.judgement if found else Judgement("unknown", ("a plain dump records nothing",)),
+            judgement=found.judgement if found else Judgement("unknown", (unknown,)),
             comparison=found.comparison if found else None,
             dump=bool(wish.file or (manifest and manifest.database)),
             plain=bool(wish.file),
@@ -307,7 +352,10 @@ class Planner:
         stands, wish = self.database.standing(), self.wish
         before = stands.predecessor
         if stands.restored_from == source and before is not None and before.mark is not None:
-            return not wish.damage_since or timestamp(moment(before.mark.at)) > dbplan.utc(wish.damage_since)
+            if not wish.damage_since:
+                return True
+            # What was put back or undone in between tells nothing of when these data were restored.
+            return before.mark.note == "" and timestamp(moment(before.mark.at)) > dbplan.utc(wish.damage_since)
         return stands.reverted_to == source and wish.how != dbplan.RESTORE and not wish.damage_since
 
     def rehearsed(
@@ -317,6 +365,9 @@ class Planner:
         try:
             tools = self.tools()
             way = tools.steps(self.database.login, history)
+            blocked = self.copy_blockers()
+            if blocked:
+                return replace(seen, obstacle=f"the live database cannot be copied first: {'; '.join(blocked)}"), (), []
             if self.pretend or not self.wish.rehearse:
                 return seen, way, ["the steps back were not rehearsed"]
             rehearsal = _rehearsal.rehearse(self.client, tools, self.database.login, way, catalog)
@@ -331,6 +382,13 @@ class Planner:
             way,
             [*warnings, *(f"limit of the rehearsal: {limit}" for limit in rehearsal.limits)],
         )
+
+    def copy_blockers(self) -> tuple[str, ...]:
+        """Return what forbids the copy of the live database that a revert makes first."""
+        live = self.database.standing().live
+        with self.database.cursor() as cursor:
+            server = _databases.look_at_server(self.database, cursor)
+        return _restore_plan.copy_blockers(server, live.size if live else 0)
 
     def tools(self) -> _migration_toolbox.Toolbox:
         """Return the migration tool of the release that runs."""
@@ -359,7 +417,10 @@ class Planner:
         if recorded is None:
             stake = [f"all that {database.name} holds now is set aside: a plain dump has nothing to compare"]
             return ready, stake, notes
-        changes, known_by = _swap.at_stake(database, recorded)
+        try:
+            changes, known_by = _swap.at_stake(database, recorded)
+        except DatabaseError as error:
+            return ready, [f"what the live database holds cannot be read: {error}"], notes
         stake = [f"set aside: {dbplan.told_change(table, change)}" for table, change in changes.items()]
         return ready, [*(stake or ["no change since then was counted"]), f"known by: {known_by}"], notes
 
@@ -382,11 +443,14 @@ class DatabaseChange:
         self._tools, self._settings, self._pooler = tools, settings, pooler
         self.set_aside = ""
         self.outage = 0.0
+        self._done = False
+        # What an undo swaps in, as it was marked before: an undo that fails leaves it so.
+        self._was: Mark | None = None
         self.notes: tuple[str, ...] = ()
 
     def _told(self, step: str, status: str, **details: Any) -> None:
         if status == "begun":
-            _switching.still_held(self.database.store, self.database.run)
+            self.database.store.still_held(self.database.run)
         self.database.store.journal(self.database.run, f"database {step}", status, **details)
 
     def incoming(self) -> Beside:
@@ -405,9 +469,11 @@ class DatabaseChange:
         if self.plan.how == dbplan.REVERT:
             self._revert()
             return
-        note = UNDONE if self.plan.how == dbplan.UNDO else ""
-        done = _swap.swap(self.database, self.incoming(), note=note, pooler=self._pooler)
-        self.set_aside, self.outage = done.aside, done.outage
+        note, incoming = "", self.incoming()
+        if self.plan.how == dbplan.UNDO:
+            note, self._was = UNDONE, incoming.mark
+        done = _swap.swap(self.database, incoming, note=note, pooler=self._pooler)
+        self.set_aside, self.outage, self._done = done.aside, done.outage, True
         self._told("swap", "done", source=self.plan.target, set_aside=done.aside, seconds=done.outage)
 
     def _revert(self) -> None:
@@ -425,18 +491,22 @@ class DatabaseChange:
 
     def put_back(self) -> None:
         """Have the database live again that was live when the run began. What took its place is kept."""
-        before = self.database.standing().predecessor
+        before = self.database.standing(deadline=RECOVERY).predecessor
         if before is None or before.mark is None:
             return
         if before.mark.run == self.database.run and before.mark.note != FAILED:
-            kept = _swap.swap(self.database, before, note=FAILED, pooler=self._pooler).aside
-            self._told("put back", "done", kept=kept)
+            note, run = (self._was.note, self._was.run) if self._was else (FAILED, "")
+            kept = _swap.swap(self.database, before, note=note, run=run, pooler=self._pooler).aside
+            with contextlib.suppress(OSError, StoreError):
+                self._told("put back", "done", kept=kept)
 
     def check(self) -> None:
         """Raise ``RestoreError`` unless the live database is the planned one, with the recorded migrations."""
-        stands, plan = self.database.standing(), self.plan
+        stands, plan = self.database.standing(deadline=RECOVERY), self.plan
         wrong = []
-        if plan.how == dbplan.RESTORE and stands.restored_from != plan.target:
+        # Where there was no live database before, nothing was set aside that could name what took its place.
+        swapped = stands.restored_from == plan.target or (self._done and not self.set_aside)
+        if plan.how == dbplan.RESTORE and not swapped:
             wrong.append(f"the live database is not the one of {plan.target}")
         if plan.how == dbplan.REVERT and stands.reverted_to != plan.target:
             wrong.append(f"the live database was not taken back to {plan.target}")

@@ -12,20 +12,19 @@ from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _catalog,
-    _libraries,
     _migration_tools,
     _swap,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError, sweep
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import (
     RevertError,
-    StepFailed,
     Toolbox,
     take_steps,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import FAILED, Beside
 from ansible_collections.schedgen.rollback.plugins.module_utils._schema import catalogue, history
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import LockLost
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,13 @@ def revert(
                     "every migration was taken back, and what that leaves is nothing that the recorded release can"
                     f" live with: {'; '.join(after.reasons)}"
                 )
-    except (StepFailed, RevertError, DatabaseError, _libraries.docker().errors.DockerException) as error:
+        if aside is not None:
+            _swap.keep_copy(database, aside)
+    except LockLost:
+        # Who has the lock now decides which database is to be live.
+        raise
+    except Exception as error:
         raise _given_up(tools, database, aside if restore else None, aside, str(error), told) from error
-    if aside is not None:
-        _swap.keep_copy(database, aside)
     undone = tuple(step.undoes for step in way)
     return Reverted(undone, aside.name if aside else "", verdict, notes, seconds=round(time.monotonic() - started, 3))
 
@@ -123,6 +125,7 @@ def _given_up(
         problem = str(error)
     told("revert", "failed", reason=reason, history=list(now))
     if chosen is not None:
+        told("put_back", "begun")
         try:
             kept, problem = put_back(database, chosen), ""
             told("put_back", "done", kept=kept)

@@ -165,7 +165,8 @@ def _service(client: Any, states: Sequence[ContainerState], files_hash: str, cod
         files_hash=files_hash,
         code=code,
         mixed=len({(state.image_id, state.config_hash) for state in states}) > 1,
-        states=tuple(state.health or state.state for state in states),
+        # A container that does not run keeps the health that it had.
+        states=tuple((state.running and state.health) or state.state for state in states),
     )
 
 

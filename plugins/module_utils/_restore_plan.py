@@ -329,6 +329,19 @@ def swap_blockers(server: Server) -> tuple[str, ...]:
     return tuple(found)
 
 
+def copy_blockers(server: Server, size: int, *, lasting: bool = True) -> tuple[str, ...]:
+    """Return what forbids a copy of the live database inside its server, in sentences.
+
+    ``lasting`` says that the copy may have to take the live one's place. A template copy waits in vain for prepared
+    transactions; slots and subscriptions forbid to swap it back only.
+    """
+    found = list(swap_blockers(server if lasting else replace(server, slots=(), subscriptions=())))
+    needed = room_needed(size, server.wal, 0)
+    if server.free is not None and server.free < needed:
+        found.append(f"a copy needs {megabytes(needed)}, and {megabytes(server.free)} are free")
+    return (*found, *(f"the login {lack}" for lack in server.lacking))
+
+
 def jobs_within(server: Server, jobs: int, notes: list[str]) -> int:
     """Return how many restore jobs the container's memory limit bears, with a note when it is fewer than asked.
 

@@ -47,6 +47,10 @@ class LockHeld(Exception):
         )
 
 
+class LockLost(Exception):
+    """Another run took the application's lock over while this one was at work."""
+
+
 @dataclass(frozen=True)
 class Lock:
     """Who holds an application, why and since when (UTC, RFC 3339)."""
@@ -248,6 +252,14 @@ class Store:
                 raise StoreError(f"run {run} does not hold the lock of {self.application}: {holder} does")
             until = timestamp(now() + timedelta(seconds=lease))
             self._write_lock(Lock(held.owner, held.reason, held.run, held.since, until))
+
+    def still_held(self, run: str) -> None:
+        """Raise :class:`LockLost` unless ``run`` still holds the lock."""
+        lock = self.lock()
+        if lock is None:
+            raise LockLost("the lock is gone")
+        if lock.run != run:
+            raise LockLost(f"the lock was taken over by {lock.owner} for run {lock.run}")
 
     def release(self, run: str) -> bool:
         """Give the lock back if ``run`` holds it; tell whether it did."""

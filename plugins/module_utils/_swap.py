@@ -36,7 +36,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan im
     Mark,
     ident,
     literal,
-    megabytes,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import now
 
@@ -68,8 +67,12 @@ class Pooler:
     timeout: float = 10.0
 
 
-def swap(database: Database, incoming: Beside, *, note: str = "", pooler: Pooler | None = None) -> Swapped:
+def swap(
+    database: Database, incoming: Beside, *, note: str = "", run: str = "", pooler: Pooler | None = None
+) -> Swapped:
     """Make ``incoming`` the live database and set the live one aside. Raises :class:`RestoreError`.
+
+    ``note`` says why it is set aside, ``run`` by which run if not by this one.
 
     Until the transaction commits everything is as before, and the live database is opened again on any failure.
     """
@@ -96,7 +99,7 @@ def swap(database: Database, incoming: Beside, *, note: str = "", pooler: Pooler
             point=stands.restored_from,
             verified=True,
             at=stamp,
-            run=database.run,
+            run=run or database.run,
             comment=properties.comment if properties else None,
             successor=incoming.oid,
             successor_point=point,
@@ -242,13 +245,7 @@ def set_copy_aside(database: Database, target: str, *, lasting: bool = True) -> 
         properties = _dump.read_properties(cursor, database.name)
         if stands.live is None or properties is None:
             raise RestoreError(f"there is no database {database.name} to copy")
-        # A template copy waits in vain for prepared transactions; slots and subscriptions forbid to swap it back only.
-        blocked = plan.swap_blockers(server if lasting else replace(server, slots=(), subscriptions=()))
-        needed = int(stands.live.size * plan.ROOM_FACTOR) + server.wal
-        if server.free is not None and server.free < needed:
-            blocked = (*blocked, f"a copy needs {megabytes(needed)}, and {megabytes(server.free)} are free")
-        if server.lacking:
-            blocked = (*blocked, *(f"the login {lack}" for lack in server.lacking))
+        blocked = plan.copy_blockers(server, stands.live.size, lasting=lasting)
         if blocked:
             raise RestoreError(f"the live database cannot be copied first: {'; '.join(blocked)}")
         mark = Mark(

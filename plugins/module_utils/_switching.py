@@ -46,21 +46,19 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
     release_to_dict,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, write_file
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import LockLost, Store, StoreError, write_file
 
 # A container without a health check counts as well when it has run this long (seconds) without a restart.
 SETTLED = 2.0
 # A service that was restarted this often since the switch does not get well by waiting.
 HOPELESS_RESTARTS = 3
 POLL = 0.4
+# States, and healths, of containers that were at work.
+RUNS = {"running", "healthy", "unhealthy", "starting", "restarting"}
 
 
 class PrepareError(Exception):
     """The switch cannot be made; nothing was touched."""
-
-
-class LockLost(Exception):
-    """Another run took the application's lock over in the middle of a switch."""
 
 
 class SwitchError(Exception):
@@ -71,13 +69,6 @@ class SwitchError(Exception):
         self.put_back = put_back
         self.detail = detail
         super().__init__(reason)
-
-
-def still_held(store: Store, run: str) -> None:
-    """Raise :class:`LockLost` unless the run still has the application's lock."""
-    lock = store.lock()
-    if lock is None or lock.run != run:
-        raise LockLost(f"the lock was taken over by {lock.owner} for run {lock.run}" if lock else "the lock is gone")
 
 
 @dataclass(frozen=True)
@@ -365,7 +356,7 @@ class Switch:
 
     @contextlib.contextmanager
     def _step(self, name: str, **details: Any) -> Iterator[None]:
-        still_held(self.store, self.run)
+        self.store.still_held(self.run)
         self.store.journal(self.run, name, "started", **details)
         started = time.monotonic()
         try:
@@ -404,19 +395,24 @@ class Switch:
             if self.change is not None:
                 with self._step("proof"):
                     self.change.check()
-        except LockLost as error:
-            # Whoever holds the lock now decides what becomes of it: two hands on one application would tear it apart.
-            self.store.journal(self.run, "switch", "failed", message=str(error), put_back=False)
-            raise SwitchError(
-                str(error), False, "nothing was put back, because another run has the application now"
-            ) from error
         except Exception as error:
             reason = str(error)
-            detail = self._put_back()
-            self.store.journal(self.run, "switch", "failed", message=reason, put_back=not detail)
+            try:
+                self.store.still_held(self.run)
+            except LockLost as lost:
+                # Who holds the lock now decides what becomes of it: two hands on one application would tear it apart.
+                detail = f"nothing was put back, because this run has the application no more ({lost})"
+            else:
+                detail = self._put_back()
+            self._told("switch", "failed", message=reason, put_back=not detail)
             raise SwitchError(reason, not detail, detail) from error
-        self.store.journal(self.run, "switch", "done", target=plan.target)
+        self._told("switch", "done", target=plan.target)
         return self.timings
+
+    def _told(self, step: str, status: str, **details: Any) -> None:
+        """Write to the journal where that can be done: a full disk must not keep anything from being put back."""
+        with contextlib.suppress(OSError, StoreError):
+            self.store.journal(self.run, step, status, **details)
 
     def _code_services(self) -> list[str]:
         """Return the services that carry code in the release before or in the target."""
@@ -562,7 +558,7 @@ class Switch:
     def _put_back(self) -> str:
         """Make things as they were before the switch; return what could not be put back ('' when all was)."""
         before, plan = self.before, self.prepared.plan
-        self.store.journal(self.run, "put back", "started")
+        self._told("put back", "started")
         if self.change is not None:
             try:
                 stop(self.client, self.prepared.project.name, self._code_services())
@@ -570,7 +566,7 @@ class Switch:
             except Exception as error:
                 # Started on a database that is not its own, the release could write what nobody can take back.
                 reason = f"the database could not be put back, and the services stay stopped: {error}"
-                self.store.journal(self.run, "put back", "failed", problems=[reason])
+                self._told("put back", "failed", problems=[reason])
                 return reason
         problems = []
         project = Project(
@@ -597,15 +593,21 @@ class Switch:
                 if reference and "@" not in reference and (now is None or now.id != entry.image_id):
                     _images.tag(self.client, entry.image_id, reference)
                     problems.append(f"{reference} now means {entry.image_id[:19]}, as {name} ran it")
-            scale = [f"--scale={name}={entry.replicas}" for name, entry in code.items() if name in rendered["services"]]
-            self._up(project, [name for name in code if name in rendered["services"]], scale)
+            there = {name: entry for name, entry in code.items() if name in rendered["services"]}
+            ran = [name for name, entry in there.items() if set(entry.states) & RUNS]
+            self._up(project, ran, [f"--scale={name}={there[name].replicas}" for name in ran])
+            # What was stopped when this began stays so: it may not fit the database that it would find.
+            for name in there.keys() - ran:
+                project.check(
+                    ["create", "--no-build", "--pull", "never", f"--scale={name}={there[name].replicas}", name]
+                )
             self._remove(project.name, sorted(set(self.prepared.target.services) - set(before.services)))
             removed = [name for name in plan.remove if name in rendered["services"]]
             self._up(project, [name for name in removed if name not in code], ["--no-recreate"])
             missing = self._not_as_before(project.name, code)
         except Exception as error:
             missing = [str(error)]
-        self.store.journal(self.run, "put back", "failed" if missing else "done", problems=[*missing, *problems])
+        self._told("put back", "failed" if missing else "done", problems=[*missing, *problems])
         return "; ".join(missing)
 
     def _not_as_before(self, project_name: str, code: Mapping[str, ServiceRelease]) -> list[str]:
@@ -655,17 +657,17 @@ def _age(state: ContainerState) -> float:
 def mark_releases(store: Store, run: str, plan: _plan.Plan, safety: str, release_after: str) -> list[str]:
     """Mark the release left behind bad, here and now: a second run must find it so even if this one is killed.
 
-    Going back to a safety restore point undoes a rollback: then nothing is bad, and its own mark is taken back. Where
-    the same release runs on, nothing is marked either.
+    Going back to a safety restore point that a rollback marked undoes that rollback: then nothing is bad, and the mark
+    is taken back. Where the same release runs on, nothing is marked either.
     """
     target = plan.target if plan.kind == "restore point" else ""
     if target:
         summary = store.point(target).summary()
         if summary.bad is not None:
             store.append_event(target, "good", reason="a rollback went to it", run=run)
-        if summary.purpose == "safety":
-            return []
-    if not plan.changed:
+            if summary.purpose == "safety":
+                return []
+    if release_after == plan.running:
         return []
     lock = store.lock()
     reason = f"run {run} left it behind" + (f": {lock.reason}" if lock and lock.reason else "")

@@ -191,6 +191,10 @@ rows:
   description: What became of the rows. C(recorded) and C(now) are sums, C(fewer) says which tables have fewer.
   returned: with O(state=switched), after a restore
   type: dict
+release:
+  description: Fingerprint of the release that runs afterwards.
+  returned: with O(state=switched)
+  type: str
 timings:
   description: Seconds that each step of the critical section took.
   returned: with O(state=switched)
@@ -378,17 +382,24 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         change=change,
     )
     timings = operation.carry_out()
-    after = _releases.running_release(client, application)
-    store.journal(run, "release", "done", release=after.id, label=after.label)
-    marked = _switching.mark_releases(store, run, plan.release, parameters["safety"], after.id)
-    if change is not None and plan.how == dbplan.RESTORE and any(point.id == plan.target for point in store.points()):
-        store.append_event(plan.target, "swapped in", run=run, set_aside=change.set_aside, seconds=change.outage)
+    release, marked = "", []
+    try:
+        after = _releases.running_release(client, application)
+        release = after.id
+        store.journal(run, "release", "done", release=after.id, label=after.label)
+        marked = _switching.mark_releases(store, run, plan.release, parameters["safety"], after.id)
+        restored = change is not None and plan.how == dbplan.RESTORE
+        if change is not None and restored and any(point.id == plan.target for point in store.points()):
+            store.append_event(plan.target, "swapped in", run=run, set_aside=change.set_aside, seconds=change.outage)
+    except EXPECTED as error:
+        # It is done and healthy: what cannot be written down any more is told.
+        marked.append(f"Note: it could not be recorded: {error}")
     rows, told = compare_rows(store, database, plan, parameters["count_limit"] << 20)
     return {
         "changed": True,
         "plan": dbplan.plan_to_dict(plan),
         **expected(plan),
-        "release": after.id,
+        "release": release,
         "set_aside": change.set_aside if change else "",
         "outage": change.outage if change else 0.0,
         "rows": rows,
