@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,6 +53,8 @@ class Bed:
     module = ""
     # Whether a copy with the same content may stand in for the live database after a failure.
     copies = False
+    # How long an operation may take, whatever is done to it.
+    patience = 150.0
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -101,6 +104,33 @@ class Bed:
         self.store.begin_run(run)
         self.store.acquire(run, "a fault test", "", takeover=True)
         return run
+
+    def end_run(self, run: str) -> None:
+        """End a run as the playbook does that lives."""
+        self.store.journal(run, "run", "finished")
+
+    def command(self, arguments: dict[str, Any], *, detached: bool) -> list[str]:
+        """Return the operation's command line; ``detached`` under async, as the roles do: it belongs to the host."""
+        local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+        under_async = ["-B", "600", "-P", "1"] if detached else []
+        wanted = ["-m", f"schedgen.rollback.{self.module}", "-a", json.dumps(arguments)]
+        return ["ansible", "localhost", *local, *under_async, *wanted]
+
+    def journal(self, run: str) -> list[dict[str, Any]]:
+        """Read the first run's journal from its file."""
+        try:
+            lines = (self.state / "runs" / run / "journal.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def writer(self) -> Any:
+        """Return the client that writes: its ``acknowledged`` writes, and ``until`` there are some more."""
+        return pg_lab.Writer(self.server, pause=0.01)
+
+    def lost(self, writer: Any) -> int:
+        """Count acknowledged writes that are in no database."""
+        return len(set(writer.acknowledged) - self.tokens())
 
     def fill_disk(self, name: str) -> None:
         """Take all the room there is, and give it back when a person mends things."""
@@ -535,7 +565,8 @@ export class Second1769000000002 {
 }
 CREATED = ["CreateJobs1760000000001", "CreateJobEvents1760000000002", "DropJobsDraft1760000000003"]
 ADDED = {"First1769000000001": "first", "Second1769000000002": "second"}
-IMAGE = "rollback-faults-backend"
+# Two runs of these tests on one machine do not take each other's images away.
+IMAGE = f"rollback-faults-backend-{os.getpid()}"
 
 
 class Migrations(Bed):
@@ -666,12 +697,3 @@ class Migrations(Bed):
             return []
         state = pg_lab.docker("inspect", "--format={{.State.Status}}", f"{self.bed.project}-backend-1")
         return [] if state in ("running", "restarting") else [f"the services are said to run, and are {state}"]
-
-
-BEDS: dict[str, type[Shop] | type[Migrations]] = {
-    "dump": Shop,
-    "restore": Shop,
-    "swap": Shop,
-    "undo": Shop,
-    "revert": Migrations,
-}

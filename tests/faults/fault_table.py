@@ -76,6 +76,12 @@ MOMENTS = {
     ),
     "putting back": Moment(hold=_COMMENTS, after="a step begins", activity=_MARKING),
     "taken back, not yet marked": Moment(hold=_COMMENTS, after="a step begins", activity=_MARKING),
+    # A database with its release, by playbook.
+    "the application stops": Moment(journal=("stop", "started")),
+    "a step back begins": Moment(journal=("database revert", "begun")),
+    "the databases change places": Moment(journal=("database", "started")),
+    "the application starts": Moment(journal=("services", "started")),
+    "health is awaited": Moment(journal=("health", "started")),
 }
 
 
@@ -113,6 +119,18 @@ def _killed(operation: str, *moments: str, trouble: str = "", server: str = "fai
             Fault(HOST, operation, moment, "killed", trouble=trouble),
             Fault(SERVER, operation, moment, server, _GONE, trouble=trouble),
             Fault(ALL, operation, moment, "killed", trouble=trouble),
+        ]
+    return found
+
+
+def _by_playbook(how: str, changing: str) -> list[Fault]:
+    """Every kill of one side at each step of the critical section."""
+    found = []
+    for moment in ("the application stops", changing, "the application starts", "health is awaited"):
+        found += [
+            Fault(CONTROLLER, f"rollback by {how}", moment, "lives"),
+            Fault(HOST, f"rollback by {how}", moment, "killed"),
+            Fault(SERVER, f"rollback by {how}", moment, "either", f"{_GONE}|not healthy"),
         ]
     return found
 
@@ -164,13 +182,19 @@ FAULTS = (
     Fault("tool hangs", "revert", "in the rehearsal", "fails", "did not end in time", trouble="tool hangs, rehearsed"),
     Fault("reconnecting clients", "revert", "all the time", "done", trouble="clients reconnect"),
     Fault("disk full", "revert", "nobody gets in, copying", "fails", "No space left", trouble="disk fills"),
+    *_by_playbook("revert", "a step back begins"),
+    *_by_playbook("restore", "the databases change places"),
 )
 
 
 def third(faults: Sequence[Fault]) -> list[Fault]:
-    """Return about a third of the faults: of every kind at least one, of the kinds not the same operations."""
-    chosen = []
-    ordered = sorted(faults, key=lambda fault: fault.kind)
+    """Return about a third of the faults: of every kind at least one, of the kinds not the same operations.
+
+    Of the whole playbooks, which take a minute each, every seventh: each kind is among them.
+    """
+    long = [fault for fault in faults if fault.operation.startswith("rollback")]
+    chosen = long[1::7]
+    ordered = sorted((fault for fault in faults if fault not in long), key=lambda fault: fault.kind)
     for number, (_kind, group) in enumerate(groupby(ordered, key=lambda fault: fault.kind)):
         rows = list(group)
         chosen += rows[number % min(3, len(rows)) :: 3]

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,13 +40,21 @@ import fault_table
 import lab_client
 import pg_lab
 import psycopg2
-from fault_beds import BEDS, Bed
+from fault_beds import Bed, Migrations, Shop
+from fault_lab import Application
 from fault_table import ALL, CONTROLLER, HOST, MOMENTS, SERVER, Fault, Moment, Row, Table
 
-# How long an operation may take, whatever is done to it.
-PATIENCE = 150.0
 IMAGES = (pg_lab.IMAGE, "schedgen-demo-backend-runtime:trixie", "schedgen-demo-backend-build:trixie")
 STOP = threading.Event()
+BEDS: dict[str, type[Bed]] = {
+    "dump": Shop,
+    "restore": Shop,
+    "swap": Shop,
+    "undo": Shop,
+    "revert": Migrations,
+    "rollback by revert": Application,
+    "rollback by restore": Application,
+}
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -68,17 +77,14 @@ class Missed(Exception):
 
 
 class Running:
-    """A module as Ansible runs it; ``detached`` under async, as the roles do, so that it belongs to the host."""
+    """A command of Ansible, with what it has started on the host."""
 
-    def __init__(self, module: str, arguments: dict[str, Any], *, detached: bool) -> None:
+    def __init__(self, command: Sequence[str], patience: float) -> None:
         self.token = f"fault-{uuid.uuid4().hex}"
+        self.patience = patience
         output, self.path = tempfile.mkstemp()
-        under_async = ["-B", "600", "-P", "1"] if detached else []
-        local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
-        wanted = ["-m", f"schedgen.rollback.{module}", "-a", json.dumps(arguments)]
-        program = str(Path(sys.executable).with_name("ansible"))
         self.process = subprocess.Popen(
-            [program, "localhost", *local, *under_async, *wanted],
+            [str(Path(sys.executable).with_name(command[0])), *command[1:]],
             env={
                 **lab_client.environment(),
                 "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal",
@@ -107,18 +113,19 @@ class Running:
         """Whether the command has come to its end."""
         return self.process.poll() is not None
 
-    def finish(self, patience: float = PATIENCE) -> tuple[int, str]:
+    def finish(self) -> tuple[int, str]:
         """Wait for the end; return exit code and the failure's message."""
-        end = time.monotonic() + patience
+        end = time.monotonic() + self.patience
         while not self.ended():
             if STOP.is_set() or time.monotonic() > end:
                 self.kill(self.all())
-                raise Missed(f"{late(patience)}: {self.said()[-600:]}")
+                raise Missed(f"{late(self.patience)}: {self.said()[-600:]}")
             time.sleep(0.02)
         said = self.said()
-        begin = said.rfind("localhost | ")
+        results = [found.end() for found in re.finditer(r"^\S+ \| [^{\n]*", said, re.MULTILINE)]
         try:
-            return self.process.returncode, str(json.loads(said[said.index("{", begin) :]).get("msg", ""))
+            result, _end = json.JSONDecoder().raw_decode(said, results[-1] if results else 0)
+            return self.process.returncode, str(result.get("msg", ""))
         except ValueError:
             return self.process.returncode, said
 
@@ -139,11 +146,11 @@ class Running:
 
     def wait_for_host(self) -> None:
         """Wait until nothing of this operation runs any more."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.patience
         while self.all():
             if STOP.is_set() or time.monotonic() > end:
                 self.kill(self.all())
-                raise Missed(f"the host's side: {late(PATIENCE)}")
+                raise Missed(f"the host's side: {late(self.patience)}")
             time.sleep(0.05)
 
 
@@ -214,16 +221,16 @@ class Watch:
 
     def until(self, moment: Moment, running: Running) -> None:
         """Wait until a moment is seen."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.bed.patience
         while not self.seen(moment):
             if STOP.is_set() or running.ended() or time.monotonic() > end:
-                raise Missed(f"the moment {moment} was not seen, {late(PATIENCE)}: {running.said()[-600:]}")
+                raise Missed(f"the moment {moment} was not seen, {late(self.bed.patience)}: {running.said()[-600:]}")
             time.sleep(0.01)
 
     def seen(self, moment: Moment) -> bool:
         """Whether all that makes a moment is there now."""
         if moment.journal and not any(
-            (entry["step"], entry["status"]) == moment.journal for entry in journal(self.bed, self.run)
+            (entry["step"], entry["status"]) == moment.journal for entry in self.bed.journal(self.run)
         ):
             return False
         if moment.files and not any(self.bed.state.glob(moment.files)):
@@ -255,15 +262,6 @@ class Watch:
         prober.start()
         waits = Moment(activity="SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%probe%'")
         lab_client.wait_until(lambda: self.seen(waits), "commits wait", 30)
-
-
-def journal(bed: Bed, run: str) -> list[dict[str, Any]]:
-    """Read a run's journal from its file."""
-    try:
-        lines = (bed.state / "runs" / run / "journal.jsonl").read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def kill_server(bed: Bed) -> None:
@@ -302,7 +300,7 @@ def inflict(fault: Fault, bed: Bed, running: Running, arguments: dict[str, Any])
     elif fault.trouble == "state folder read-only":
         bed.no_more_writing()
     elif fault.kind == "second run":
-        rc, message = Running(bed.module, {**arguments, "run": ""}, detached=False).finish()
+        rc, message = Running(bed.command({**arguments, "run": ""}, detached=False), bed.patience).finish()
         return [*fault_table.unclear(message, fault.names), *(["two ran at once"] if rc == 0 else [])]
     return []
 
@@ -323,12 +321,12 @@ def strike(bed: Bed, fault: Fault) -> Row:
     arguments = bed.fresh(fault)
     moment = MOMENTS.get(fault.moment)
     try:
-        with pg_lab.Writer(bed.server, pause=0.01) as writer:
+        with bed.writer() as writer:
             run = bed.begin_run()
             with Watch(bed, run) as watch:
                 if moment and moment.hold and not moment.after:
                     watch.hold(moment)
-                running = Running(bed.module, {**arguments, "run": run}, detached=True)
+                running = Running(bed.command({**arguments, "run": run}, detached=True), bed.patience)
                 if moment:
                     watch.wait(moment, running)
                 wrong = inflict(fault, bed, running, arguments)
@@ -344,15 +342,15 @@ def strike(bed: Bed, fault: Fault) -> Row:
             bed.mend()
             if rc is not None:
                 # The playbook lives, and ends its run.
-                bed.store.journal(run, "run", "finished")
+                bed.end_run(run)
             # What was done is asked for once more by the same run: an undo in another run would be another wish.
             again = {**arguments, **bed.next_arguments, "run": run if fault.ending == "done" else bed.begin_run()}
-            rc, message = Running(bed.module, again, detached=False).finish()
+            rc, message = Running(bed.command(again, detached=False), bed.patience).finish()
             writer.until(5, 60)
             second = bed.look(fault, rc, message)
-        lost = set(writer.acknowledged) - bed.tokens()
+        lost = bed.lost(writer)
         seconds = time.monotonic() - began
-        row = fault_table.judge(fault, first, second, len(lost), writes=len(writer.acknowledged), seconds=seconds)
+        row = fault_table.judge(fault, first, second, lost, writes=len(writer.acknowledged), seconds=seconds)
         return Row(**{**vars(row), "wrong": (*wrong, *row.wrong)})
     finally:
         bed.finish()
