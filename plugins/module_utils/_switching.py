@@ -32,6 +32,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Judgement
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import (
     ContainerState,
+    EngineError,
     Project,
     containers,
     dependencies,
@@ -652,6 +653,21 @@ def _age(state: ContainerState) -> float:
     """Return for how many seconds a container runs."""
     started = datetime.fromisoformat(state.started_at[:19]).replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - started).total_seconds()
+
+
+def record(
+    client: Any, store: Store, run: str, application: _releases.Application, plan: _plan.Plan, safety: str
+) -> tuple[str, list[str]]:
+    """Write down which release runs after a switch, and mark the one left behind; return its id and what to tell.
+
+    The switch is done and healthy: what cannot be written down is told, and no error.
+    """
+    try:
+        after = _releases.running_release(client, application)
+        store.journal(run, "release", "done", release=after.id, label=after.label)
+        return after.id, mark_releases(store, run, plan, safety, after.id)
+    except (OSError, StoreError, EngineError) as error:
+        return "", [f"Note: what runs now could not be recorded: {error}"]
 
 
 def mark_releases(store: Store, run: str, plan: _plan.Plan, safety: str, release_after: str) -> list[str]:

@@ -318,15 +318,13 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     deadline, overlap = parameters["deadline"], parameters["start_first_overlap"]
     operation = _switching.Switch(client, store, run, prepared, before, safety.path, deadline=deadline, overlap=overlap)
     timings = operation.carry_out()
-    after = _releases.running_release(client, application)
-    store.journal(run, "release", "done", release=after.id, label=after.label)
-    marked = _switching.mark_releases(store, run, plan, parameters["safety"], after.id)
+    release, marked = _switching.record(client, store, run, application, plan, parameters["safety"])
     told = ", ".join(f"{name} {seconds} s" for name, seconds in timings.items())
     return {
         "changed": True,
         "plan": _plan.plan_to_dict(plan),
         "expected": {image.service: image.image_id for image in plan.images},
-        "release": after.id,
+        "release": release,
         "timings": timings,
         "rollback_screen": {
             "headline": f"{plan.label} runs: {len(plan.images)} services have the planned images and are healthy",

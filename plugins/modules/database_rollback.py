@@ -238,7 +238,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._declared import
     pooler_of,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store, StoreError
 
 UNTOUCHED = "Nothing that runs was touched: the application and its database are as they were."
 
@@ -382,18 +382,10 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         change=change,
     )
     timings = operation.carry_out()
-    release, marked = "", []
-    try:
-        after = _releases.running_release(client, application)
-        release = after.id
-        store.journal(run, "release", "done", release=after.id, label=after.label)
-        marked = _switching.mark_releases(store, run, plan.release, parameters["safety"], after.id)
-        restored = change is not None and plan.how == dbplan.RESTORE
-        if change is not None and restored and any(point.id == plan.target for point in store.points()):
+    release, marked = _switching.record(client, store, run, application, plan.release, parameters["safety"])
+    if change is not None and plan.how == dbplan.RESTORE and any(point.id == plan.target for point in store.points()):
+        with contextlib.suppress(OSError, StoreError):
             store.append_event(plan.target, "swapped in", run=run, set_aside=change.set_aside, seconds=change.outage)
-    except EXPECTED as error:
-        # It is done and healthy: what cannot be written down any more is told.
-        marked.append(f"Note: it could not be recorded: {error}")
     rows, told = compare_rows(store, database, plan, parameters["count_limit"] << 20)
     return {
         "changed": True,

@@ -35,7 +35,7 @@ PLUGINS = "collections/ansible_collections/schedgen/rollback/plugins"
 
 # The three stages that need the reference application.
 ON_THE_LAB = ("molecule", "integration", "faults")
-LIMITS = {"check": 300, "units": 300, "sanity": 600, "scenario": 1500, "integration": 2400, "faults": 1200, "lab": 900}
+LIMITS = {"check": 300, "units": 300, "sanity": 600, "scenario": 1500, "integration": 3000, "faults": 1200, "lab": 900}
 
 
 @dataclass(frozen=True)
