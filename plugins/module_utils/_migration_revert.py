@@ -42,7 +42,11 @@ _OTHER_BOOKS = {"knex": ("knex_migrations_lock",)}
 
 
 class RevertError(Exception):
-    """Migrations cannot be taken back; nothing live was changed."""
+    """Migrations cannot be taken back; nothing live was changed. ``state`` says what else there is to know."""
+
+    def __init__(self, reason: str, state: str = "") -> None:
+        self.state = state
+        super().__init__(reason)
 
 
 @dataclass(frozen=True)
@@ -555,15 +559,14 @@ def set_aside(login: Login, applied: Sequence[str], stamp: str) -> Copy:
     """Copy the live database inside its server, which ends every session in it. Return the copy.
 
     Method: ``CREATE DATABASE … TEMPLATE … STRATEGY FILE_COPY`` of PostgreSQL's documentation. Raises
-    :class:`RevertError` when that cannot be done; the live database is open again then.
+    :class:`RevertError` when that cannot be done; the live database is open again then, or the error says so.
     """
     beside, live = maintenance(login), _catalog.quoted(login.dbname)
     size = int(query(beside, "SELECT pg_database_size(%s)", (login.dbname,))[0][0])
+    needed = size * 1.3 + 64e6
     free = _free_bytes(login)
-    if free is not None and free < size * 1.3 + 64e6:
-        raise RevertError(
-            f"a copy of the live database needs {(size * 1.3 + 64e6) / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free"
-        )
+    if free is not None and free < needed:
+        raise RevertError(f"a copy of the live database needs {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free")
     name = _named(login.dbname, "before_revert", stamp)
     version = int(query(beside, "SELECT current_setting('server_version_num')::int")[0][0])
     original = query(
@@ -583,10 +586,17 @@ def set_aside(login: Login, applied: Sequence[str], stamp: str) -> Copy:
         query(beside, f"ALTER DATABASE {_catalog.quoted(name)} ALLOW_CONNECTIONS false")
         _comment(login, copy)
     except DatabaseError as error:
+        # The server itself says of a full disk no more than that its log has the cause.
+        free = None
+        with contextlib.suppress(DatabaseError):
+            free = _free_bytes(login)
+        full = f" (only {free / 1e6:.0f} MB are free now)" if free is not None and free < needed else ""
         # Half a copy is of no use, and may be what filled the disk.
+        state = f"But {login.dbname} may still let nobody in: the next run opens it."
         with contextlib.suppress(DatabaseError):
             drop_unfinished(login)
-        raise RevertError(f"the live database cannot be copied first: {error}") from error
+            state = state if fenced(login) else ""
+        raise RevertError(f"the live database cannot be copied first{full}: {error}", state) from error
     return copy
 
 

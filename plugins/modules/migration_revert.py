@@ -425,10 +425,11 @@ def main() -> None:
     except _migration_revert.RevertFailed as error:
         module.fail_json(msg=failure(error), put_back=error.put_back, kept=error.kept, set_aside=error.copy)
     except (*EXPECTED, _migration_revert.RevertError) as error:
+        more = error.state if isinstance(error, _migration_revert.RevertError) else ""
         module.fail_json(
             msg=_failure.explain(
                 f"The migrations were not taken back: {error}.",
-                "The database is as it was, and so are the services.",
+                f"The database is as it was, and so are the services. {more}".rstrip(),
                 next_step(error, f"Mend the cause and run it again. {RESTORE}"),
             ),
             put_back=False,
