@@ -538,7 +538,7 @@ export class Second1769000000002 {
 }
 CREATED = ["CreateJobs1760000000001", "CreateJobEvents1760000000002", "DropJobsDraft1760000000003"]
 ADDED = {"First1769000000001": "first", "Second1769000000002": "second"}
-IMAGE = "rollback-faults-backend"
+IMAGE = f"rollback-faults-backend-{os.getpid()}"
 
 
 class Migrations(Bed):
