@@ -24,6 +24,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import (
     Database,
     RestoreError,
+    disk_of,
     drop,
     look_at_server,
     read_standing,
@@ -36,6 +37,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan im
     Mark,
     ident,
     literal,
+    megabytes,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import now
 
@@ -279,10 +281,18 @@ def set_copy_aside(database: Database, target: str, *, lasting: bool = True) -> 
             ):
                 cursor.execute(statement)
         except (psycopg2.Error, RestoreError) as error:
+            state, room = f"{database.name} may still let nobody in: the next run opens it.", ""
             with contextlib.suppress(DatabaseError), database.cursor(deadline=RECOVERY) as again:
                 again.execute(f"ALTER DATABASE {ident(database.name)} WITH ALLOW_CONNECTIONS true")
+                state = f"{database.name} is open and as it was."
+                # The server itself says of a full disk no more than that its log has the cause.
+                free, _total = disk_of(database, again)
+                if free is not None and free < plan.room_needed(stands.live.size, server.wal, 0):
+                    room = f" (only {megabytes(free)} are free now)"
                 drop(again, side)
-            raise RestoreError(f"the live database cannot be copied first: {str(error).strip()}") from error
+            raise RestoreError(
+                f"the live database cannot be copied first{room}: {str(error).strip()}", state
+            ) from error
         made = read_standing(cursor, database).unfinished
     if made is None:
         raise RestoreError(f"the copy {aside} is gone")

@@ -176,6 +176,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _schema,
     _words,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
     EXPECTED,
     database_of,
@@ -404,10 +405,11 @@ def main() -> None:
     except _migration_revert.RevertFailed as error:
         module.fail_json(msg=failure(error), put_back=error.put_back, kept=error.kept, set_aside=error.copy)
     except EXPECTED as error:
+        database = error.state if isinstance(error, RestoreError) else "The database is as it was."
         module.fail_json(
             msg=_failure.explain(
                 f"The migrations were not taken back: {error}.",
-                "The database is as it was, and so are the services.",
+                f"{database} The services run as before.",
                 next_step(error, f"Mend the cause and run it again. {RESTORE}"),
             ),
             put_back=False,

@@ -55,6 +55,8 @@ class Bed:
     copies = False
     # How long an operation may take, whatever is done to it.
     patience = 150.0
+    # Bytes that stay free on a full disk, so that the server itself lives.
+    leaves = 0
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -133,11 +135,11 @@ class Bed:
         return len(set(writer.acknowledged) - self.tokens())
 
     def fill_disk(self, name: str) -> None:
-        """Take all the room there is, and give it back when a person mends things."""
+        """Take all the room there is but what the bed leaves, and give it back when a person mends things."""
         ballast = self.home / name / "ballast"
         self.mended = lambda: ballast.unlink(missing_ok=True)
         status = os.statvfs(self.home / name)
-        chunk, offset = status.f_bavail * status.f_frsize, 0
+        chunk, offset = status.f_bavail * status.f_frsize - self.leaves, 0
         with ballast.open("wb") as stream:
             # Others write meanwhile: what they take is not there for us.
             while chunk >= status.f_frsize:
@@ -147,6 +149,7 @@ class Bed:
                     chunk //= 2
                 else:
                     offset += chunk
+                    chunk = 0 if self.leaves else chunk
 
     def no_more_writing(self) -> None:
         """Have the state folder read-only, as a kernel does after an error of the disk."""
@@ -575,6 +578,7 @@ class Migrations(Bed):
     live = "schedgen"
     module = "migration_revert"
     copies = True
+    leaves = 4 << 20
 
     def prepare(self) -> None:
         super().prepare()

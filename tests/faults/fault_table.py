@@ -181,7 +181,7 @@ FAULTS = (
     Fault("tool hangs", "revert", "in a step", "fails", "did not end in time", trouble="tool hangs"),
     Fault("tool hangs", "revert", "in the rehearsal", "fails", "did not end in time", trouble="tool hangs, rehearsed"),
     Fault("reconnecting clients", "revert", "all the time", "done", trouble="clients reconnect"),
-    Fault("disk full", "revert", "nobody gets in, copying", "fails", "No space left", trouble="disk fills"),
+    Fault("disk full", "revert", "nobody gets in, copying", "fails", "are free now", trouble="disk fills"),
     *_by_playbook("revert", "a step back begins"),
     *_by_playbook("restore", "the databases change places"),
 )

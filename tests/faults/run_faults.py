@@ -326,7 +326,9 @@ def strike(bed: Bed, fault: Fault) -> Row:
             with Watch(bed, run) as watch:
                 if moment and moment.hold and not moment.after:
                     watch.hold(moment)
-                running = Running(bed.command({**arguments, "run": run}, detached=True), bed.patience)
+                # Under async, as the roles have it, where that decides who lives: it takes its time.
+                detached = fault.kind in (CONTROLLER, HOST, ALL)
+                running = Running(bed.command({**arguments, "run": run}, detached=detached), bed.patience)
                 if moment:
                     watch.wait(moment, running)
                 wrong = inflict(fault, bed, running, arguments)
