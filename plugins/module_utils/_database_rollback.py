@@ -36,6 +36,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._database_plan i
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import moment
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import RevertError, StepFailed
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import RECOVERY
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import FAILED, UNDONE, Beside
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, timestamp, write_file
 
@@ -391,7 +392,7 @@ class DatabaseChange:
 
     def incoming(self) -> Beside:
         """Return the database that is to be swapped in. Raises ``RestoreError`` when it is not there."""
-        stands = self.database.standing()
+        stands = self.database.standing(deadline=RECOVERY)
         if self.plan.how == dbplan.UNDO:
             found = next((entry for entry in stands.aside if entry.name == self.plan.target), None)
         else:
@@ -425,7 +426,7 @@ class DatabaseChange:
 
     def put_back(self) -> None:
         """Have the database live again that was live when the run began. What took its place is kept."""
-        before = self.database.standing().predecessor
+        before = self.database.standing(deadline=RECOVERY).predecessor
         if before is None or before.mark is None:
             return
         if before.mark.run == self.database.run and before.mark.note != FAILED:
@@ -434,7 +435,7 @@ class DatabaseChange:
 
     def check(self) -> None:
         """Raise ``RestoreError`` unless the live database is the planned one, with the recorded migrations."""
-        stands, plan = self.database.standing(), self.plan
+        stands, plan = self.database.standing(deadline=RECOVERY), self.plan
         wrong = []
         if plan.how == dbplan.RESTORE and stands.restored_from != plan.target:
             wrong.append(f"the live database is not the one of {plan.target}")

@@ -85,9 +85,9 @@ class Database:
         finally:
             connection.close()
 
-    def standing(self) -> Standing:
-        """Look at the server's databases."""
-        with self.cursor() as cursor:
+    def standing(self, *, deadline: float = 0) -> Standing:
+        """Look at the server's databases; wait ``deadline`` seconds for the server."""
+        with self.cursor(deadline=deadline) as cursor:
             return read_standing(cursor, self)
 
     def helper(self) -> str:
