@@ -455,7 +455,7 @@ class DatabaseChange:
 
     def incoming(self) -> Beside:
         """Return the database that is to be swapped in. Raises ``RestoreError`` when it is not there."""
-        stands = self.database.standing()
+        stands = self.database.standing(deadline=RECOVERY)
         if self.plan.how == dbplan.UNDO:
             found = next((entry for entry in stands.aside if entry.name == self.plan.target), None)
         else:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,11 @@ class DatabaseError(Exception):
 
 @dataclass(frozen=True)
 class Login:
-    """Where and as whom to log in. The password never appears in a representation of this object."""
+    """Where and as whom to log in. The password never appears in a representation of this object.
+
+    ``moved`` returns the address that the server's container has now, '' without one: a container that was started
+    again may have another.
+    """
 
     host: str
     port: int
@@ -31,6 +35,7 @@ class Login:
     user: str
     password: str | None = field(default=None, repr=False)
     container: ContainerState | None = field(default=None, repr=False)
+    moved: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)
 
 
 def _read_secret(path: str) -> str:
@@ -54,6 +59,14 @@ def _container_password(client: Any, container: ContainerState) -> str | None:
     return output.decode("utf-8").rstrip("\n")
 
 
+def _address(container: ContainerState) -> str:
+    return next((ip for ip in container.addresses.values() if ip), "")
+
+
+def _running(client: Any, project: str, service: str) -> list[ContainerState]:
+    return [state for state in containers(client, project, services=[service], stopped=False) if state.running]
+
+
 def find_login(
     client: Any,
     project: str,
@@ -74,30 +87,39 @@ def find_login(
     password = _read_secret(password_file) if password_file else None
     if host:
         return Login(host, port, dbname, user, password)
-    running = [state for state in containers(client, project, services=[service], stopped=False) if state.running]
+    running = _running(client, project, service)
     if not running:
         raise DatabaseError(f"no container of database service '{service}' of project '{project}' is running")
     container = running[0]
-    address = next((ip for ip in container.addresses.values() if ip), "")
+    address = _address(container)
     if not address:
         raise DatabaseError(f"container {container.name} has no address on a network of this host")
     if password is None:
         password = _container_password(client, container)
-    return Login(address, port, dbname, user, password, container)
+
+    def moved() -> str:
+        try:
+            return next(map(_address, _running(client, project, service)), "")
+        except _libraries.docker().errors.DockerException:
+            return ""
+
+    return Login(address, port, dbname, user, password, container, moved)
 
 
 def connect(login: Login, *, timeout: float = 10, statement_timeout: float | None = None, deadline: float = 0) -> Any:
     """Return an autocommitting psycopg2 connection. ``timeout`` and ``statement_timeout`` are in seconds.
 
-    For ``deadline`` seconds it is tried again: a server that was killed recovers first.
+    For ``deadline`` seconds it is tried again: a server that was killed recovers first. It may be somewhere else then,
+    and what is found under its old address may be another container.
     """
     psycopg2 = _libraries.psycopg2()
+    host = login.host
     options = f"-c statement_timeout={int(statement_timeout * 1000)}" if statement_timeout else ""
     end = time.monotonic() + deadline
     while True:
         try:
             connection = psycopg2.connect(
-                host=login.host,
+                host=host,
                 port=login.port,
                 dbname=login.dbname,
                 user=login.user,
@@ -107,7 +129,8 @@ def connect(login: Login, *, timeout: float = 10, statement_timeout: float | Non
                 options=options,
             )
         except psycopg2.Error as error:
-            if time.monotonic() >= end:
+            known, host = host, login.moved() or host
+            if host == known and time.monotonic() >= end:
                 raise DatabaseError(str(error).strip()) from error
             time.sleep(0.2)
         else:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.schedgen.rollback.plugins.module_utils import _schema
+from ansible_collections.schedgen.rollback.plugins.module_utils import _postgres, _schema
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 from migration_bed import (
     ROOT,
+    SERVER,
     TYPEORM_ENVIRONMENT,
     V1,
     V2,
@@ -261,6 +262,19 @@ PLAY = """
         msg: >-
           rehearsed {{ migration_revert_rehearsed.rehearsal.verdict }}, kept {{ migration_revert_reverted.set_aside }}
 """
+
+
+def test_a_server_that_was_started_again_is_found_under_its_new_address(server: Bed) -> None:
+    name, login = f"{server.project}-postgres-1", server.login
+    run("docker", "stop", name)
+    # Whoever comes meanwhile takes the address.
+    server.start("other", SERVER, "sleep", "60")
+    run("docker", "start", name)
+    assert _postgres.query(login, "SELECT 1", deadline=_postgres.RECOVERY) == [(1,)]
+    assert server.login.host != login.host
+    server.stop("other")
+    # Without patience too: it moved, and is well.
+    assert _postgres.query(login, "SELECT 1") == [(1,)]
 
 
 def test_the_role(bed: Bed, images: dict[str, str], tmp_path: Path) -> None:

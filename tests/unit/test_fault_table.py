@@ -39,8 +39,7 @@ def test_a_third_has_every_kind_and_every_operation() -> None:
     assert 0.3 < len(chosen) / len(FAULTS) < 0.45
     # Each of these takes a minute.
     playbooks = [fault for fault in chosen if fault.operation.startswith("rollback by")]
-    assert len(playbooks) == 4
-    assert {fault.kind for fault in playbooks} == {fault_table.CONTROLLER, HOST, fault_table.SERVER}
+    assert [fault.operation for fault in playbooks] == ["rollback by revert", "rollback by restore"]
     assert [fault for fault in FAULTS if fault in chosen] == chosen
 
 
