@@ -301,11 +301,13 @@ def test_a_target_that_cannot_be_is_refused_with_the_reason(target: str, words: 
 
 @pytest.mark.usefixtures("at_v1")
 def test_a_schema_that_the_target_cannot_live_with_is_refused_and_accepted_on_request() -> None:
-    lab.lab("deploy", "migration-destructive")
+    lab.lab("deploy", "v1.1")
+    psql = ("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-d", "schedgen", "-c")
+    lab.docker(*psql, "CREATE UNIQUE INDEX once ON jobs (key, title)")
     before = lab.fingerprint()
     refused = lab.playbook("quick-rollback")
     assert refused.rc == 2
-    assert "v1 cannot live with the database as it is; column public.jobs.customer was dropped" in refused.text
+    assert "v1 cannot live with the database as it is; unique index once of table public.jobs is new" in refused.text
     assert "database-rollback.yml" in refused.text
     assert_untouched(before)
     accepted = lab.playbook("quick-rollback", rollback_accept_schema="yes")
@@ -315,6 +317,8 @@ def test_a_schema_that_the_target_cannot_live_with_is_refused_and_accepted_on_re
 
 @pytest.mark.usefixtures("at_v1")
 def test_a_target_that_does_not_get_healthy_is_left_again() -> None:
+    # The worker's image is in no registry: a deployment builds it.
+    lab.lab("deploy", "never-healthy", "--no-wait")
     deploy("http-500")
     lab.wait_until(lambda: not lab.unhealthy(), "http-500 is up")
     before = lab.running_images()
