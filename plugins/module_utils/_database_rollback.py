@@ -16,7 +16,6 @@ from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _candidate,
-    _compose,
     _database_plan as dbplan,
     _databases,
     _invariants,
@@ -90,7 +89,6 @@ class Planned:
 
     plan: DatabasePlan
     prepared: _switching.Prepared
-    running: _releases.Running
     lines: tuple[str, ...] = ()
 
 
@@ -114,6 +112,11 @@ class Planner:
         self.settings, self.service, self.wish = settings, service, wish
         self.database_service, self.pretend = database_service, pretend
 
+    @functools.cached_property
+    def stands(self) -> _restore_plan.Standing:
+        """How things stand on the server; the lock keeps them so while the plan is made."""
+        return self.database.standing()
+
     def put_right(self) -> list[str]:
         """Put right what a killed run left, before anything else; return what was done.
 
@@ -122,21 +125,16 @@ class Planner:
         _migration_toolbox.sweep(self.client, self.application.name)
         return _migration_revert.recover(
             self.database,
-            lambda: [
-                state.name
-                for state in _compose.containers(
-                    self.client, self.application.project, services=self.application.code_services
-                )
-                if state.running
-            ],
+            self.application.project,
+            self.application.code_services,
             functools.partial(self.store.journal, self.database.run),
         )
 
     def plan(self, staging: str) -> Planned:
         """Return the plan. Raises ``RestoreError`` where there is no way, and what preparing the release raises."""
         aim = self.undo() if self.wish.how == dbplan.UNDO else self.aim()
-        there = self.database.standing().live is not None
-        prepared, running = _switching.prepare(
+        there = self.stands.live is not None
+        prepared, _running = _switching.prepare(
             self.client,
             self.store,
             self.application,
@@ -162,7 +160,7 @@ class Planner:
             )
         else:
             plan = self.forward(aim, prepared.plan)
-        return Planned(plan, prepared, running, aim.lines)
+        return Planned(plan, prepared, aim.lines)
 
     # -- where to ----------------------------------------------------------------------------------------------------
 
@@ -218,7 +216,7 @@ class Planner:
             blocked = _restore_plan.swap_blockers(_databases.look_at_server(self.database, cursor))
         if blocked:
             raise RestoreError("; ".join(blocked), next_step="Mend what is named and run it again.")
-        stands = self.database.standing()
+        stands = self.stands
         aside = {entry.name: entry for entry in stands.aside}
         chosen = aside.get(self.wish.name) if self.wish.name else stands.newest_aside
         if chosen is None or chosen.mark is None:
@@ -349,7 +347,7 @@ class Planner:
 
     def _is_there(self, source: str) -> bool:
         """Whether the live database is the one of ``source`` already, by the way that is asked for."""
-        stands, wish = self.database.standing(), self.wish
+        stands, wish = self.stands, self.wish
         before = stands.predecessor
         if stands.restored_from == source and before is not None and before.mark is not None:
             if not wish.damage_since:
@@ -385,7 +383,7 @@ class Planner:
 
     def copy_blockers(self) -> tuple[str, ...]:
         """Return what forbids the copy of the live database that a revert makes first."""
-        live = self.database.standing().live
+        live = self.stands.live
         with self.database.cursor() as cursor:
             server = _databases.look_at_server(self.database, cursor)
         return _restore_plan.copy_blockers(server, live.size if live else 0)
@@ -402,7 +400,7 @@ class Planner:
         Raises ``RestoreError`` with everything that forbids it.
         """
         database, wish = self.database, self.wish
-        ready = database.standing().ready_for(aim.source) is not None
+        ready = self.stands.ready_for(aim.source) is not None
         notes: list[str] = []
         if ready:
             with database.cursor() as cursor:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _catalog,
+    _compose,
     _migration_tools,
     _swap,
 )
@@ -138,20 +139,22 @@ def _given_up(
 
 def recover(
     database: Database,
-    running: Callable[[], Sequence[str]],
+    project: str,
+    services: Sequence[str],
     told: Callable[..., Any] = lambda *_words, **_details: None,
 ) -> list[str]:
     """Put right what a killed run left: whole again, before anything else. Return what was done, in sentences.
 
-    ``running`` names the containers of the application that run: where one was started since a revert was killed
-    half-way, nobody but a person knows which database is right. Raises ``RevertError`` then, and what
+    Where a container of these ``services`` was started since a revert was killed half-way, nobody but a person knows
+    which database is right. Raises ``RevertError`` then, and what
     :func:`put_back` raises.
     """
     done = sweep(database)
     unfinished = database.standing().unfinished
     if unfinished is None:
         return done
-    started = running()
+    found = _compose.containers(database.client, project, services=services)
+    started = [state.name for state in found if state.running]
     if started:
         raise RevertError(
             f"an earlier revert did not come to its end (its copy is database {unfinished.name}), and the application"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -653,6 +654,31 @@ def _age(state: ContainerState) -> float:
     """Return for how many seconds a container runs."""
     started = datetime.fromisoformat(state.started_at[:19]).replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - started).total_seconds()
+
+
+def before_of(
+    client: Any, store: Store, application: _releases.Application, plan: _plan.Plan, safety: str
+) -> tuple[Release, str]:
+    """Return the safety restore point's release and folder: what a switch puts back when it fails.
+
+    Raises :class:`PrepareError` where it cannot be used, or where something was deployed after the plan was made.
+    """
+    point = store.point(safety)
+    if point.manifest is None:
+        raise PrepareError(f"the safety restore point {point.id} cannot be used: {point.problem}")
+    running = _releases.running_release(client, application)
+    if running.id != plan.running:
+        raise PrepareError(
+            f"something was deployed after the plan was made: {running.label} ({running.id}) runs"
+            f" and not {plan.running_label}"
+        )
+    return point.manifest.release, point.path
+
+
+def bring_to_an_end() -> None:
+    """Ignore from now on that the terminal or the connection goes away: what is begun is brought to its end."""
+    for name in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
 
 
 def record(

@@ -155,7 +155,6 @@ rollback_screen:
 import functools
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -168,7 +167,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _masking,
     _plan,
     _postgres,
-    _releases,
     _schema,
     _switching,
     _targets,
@@ -302,21 +300,10 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     plan = prepared.plan
     if parameters["plan"] and parameters["plan"] != plan.hash:
         raise _switching.PrepareError(f"the approved plan is {parameters['plan']}, the prepared one is {plan.hash}")
-    safety = store.point(parameters["safety"])
-    if safety.manifest is None:
-        raise _switching.PrepareError(f"the safety restore point {safety.id} cannot be used: {safety.problem}")
-    running = _releases.running_release(client, application)
-    if running.id != plan.running:
-        raise _switching.PrepareError(
-            f"something was deployed after the plan was made: {running.label} ({running.id}) runs"
-            f" and not {plan.running_label}"
-        )
-    # The terminal or the connection may go away now; what was begun is brought to its end.
-    for name in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, signal.SIG_IGN)
-    before = safety.manifest.release
+    before, folder = _switching.before_of(client, store, application, plan, parameters["safety"])
+    _switching.bring_to_an_end()
     deadline, overlap = parameters["deadline"], parameters["start_first_overlap"]
-    operation = _switching.Switch(client, store, run, prepared, before, safety.path, deadline=deadline, overlap=overlap)
+    operation = _switching.Switch(client, store, run, prepared, before, folder, deadline=deadline, overlap=overlap)
     timings = operation.carry_out()
     release, marked = _switching.record(client, store, run, application, plan, parameters["safety"])
     told = ", ".join(f"{name} {seconds} s" for name, seconds in timings.items())

@@ -212,7 +212,6 @@ rollback_screen:
 import contextlib
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -225,7 +224,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _database_rollback,
     _failure,
     _migration_toolbox,
-    _releases,
     _schema,
     _switching,
 )
@@ -347,15 +345,7 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     plan = _database_rollback.read_plan(store, run)
     if parameters["plan"] and parameters["plan"] != plan.hash:
         raise _switching.PrepareError(f"the approved plan is {parameters['plan']}, the prepared one is {plan.hash}")
-    safety = store.point(parameters["safety"])
-    if safety.manifest is None:
-        raise _switching.PrepareError(f"the safety restore point {safety.id} cannot be used: {safety.problem}")
-    running = _releases.running_release(client, application)
-    if running.id != plan.release.running:
-        raise _switching.PrepareError(
-            f"something was deployed after the plan was made: {running.label} ({running.id}) runs"
-            f" and not {plan.release.running_label}"
-        )
+    before, folder = _switching.before_of(client, store, application, plan.release, parameters["safety"])
     database = database_of(store, client, parameters)
     change = None
     if plan.how != dbplan.NOTHING:
@@ -368,18 +358,9 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         change = _database_rollback.DatabaseChange(database, plan, tools, settings, pooler_of(database, parameters))
         if plan.how != dbplan.REVERT:
             change.incoming()
-    # The terminal or the connection may go away now; what was begun is brought to its end.
-    for name in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, signal.SIG_IGN)
+    _switching.bring_to_an_end()
     operation = _switching.Switch(
-        client,
-        store,
-        run,
-        prepared,
-        safety.manifest.release,
-        safety.path,
-        deadline=parameters["deadline"],
-        change=change,
+        client, store, run, prepared, before, folder, deadline=parameters["deadline"], change=change
     )
     timings = operation.carry_out()
     release, marked = _switching.record(client, store, run, application, plan.release, parameters["safety"])
@@ -411,7 +392,8 @@ def compare_rows(
     if plan.how != dbplan.RESTORE:
         return {}, []
     manifest = None
-    with contextlib.suppress(Exception):
+    # A plain dump is no restore point.
+    with contextlib.suppress(StoreError):
         manifest = store.point(plan.target).manifest
     if manifest is None or not manifest.database:
         return {}, []

@@ -208,11 +208,6 @@ class Revert:
         self.history: tuple[str, ...] = against.history
         self.told = functools.partial(store.journal, parameters["run"])
 
-    def running(self) -> list[str]:
-        """Return the names of the containers with code that run."""
-        found = _compose.containers(self.client, self.project, services=self.parameters["code_services"])
-        return [state.name for state in found if state.running]
-
     def refuse_loss(self, found: _schema.Assessment) -> None:
         """Raise when a revert would lose what nobody agreed to lose."""
         compared = found.comparison
@@ -230,7 +225,8 @@ class Revert:
             # A tool that outlived the run that started it would go on beside this one.
             _migration_toolbox.sweep(self.client, self.parameters["application"])
         if not pretend and self.parameters["state"] == "reverted":
-            lines += _migration_revert.recover(self.database, self.running, self.told)
+            services = self.parameters["code_services"]
+            lines += _migration_revert.recover(self.database, self.project, services, self.told)
         found = _schema.assess(self.database.login, self.settings, self.against)
         if found.missing:
             raise RevertError(
