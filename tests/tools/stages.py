@@ -88,9 +88,10 @@ def run(argv: list[str], limit: float, *, capture: bool = False) -> tuple[int, s
     try:
         output, _nothing = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGTERM)
+        # As from a keyboard: pytest then still tells what failed and writes its report.
+        os.killpg(process.pid, signal.SIGINT)
         try:
-            output, _nothing = process.communicate(timeout=30)
+            output, _nothing = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, _nothing = process.communicate()
@@ -190,7 +191,9 @@ def pytest(stage: str, folder: str) -> Count:
         return Count()
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary, "report.xml")
-        code, _output = run([PYTHON, "-m", "pytest", folder, "-q", f"--junit-xml={report}"], LIMITS[stage])
+        code, _output = run(
+            [PYTHON, "-m", "pytest", folder, "-q", "--durations=20", f"--junit-xml={report}"], LIMITS[stage]
+        )
         if not report.exists():
             return Count(failed=1)
         count = Count()
