@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _severity, _symptoms
+from ansible_collections.schedgen.rollback.plugins.module_utils import _report, _severity, _symptoms
 from ansible_collections.schedgen.rollback.plugins.module_utils._severity import (
     CRITICAL,
     MAJOR,
@@ -536,3 +536,23 @@ def headline(decision: Decision) -> str:
         return f"{severity}: a targeted fix is proposed, before a {kind} to {decision.target_label}"
     how = "goes at once" if decision.action == GO else "needs an approval"
     return f"{severity}: {kind} to {decision.target_label}, {how}"
+
+
+def screen(decision: Decision) -> dict[str, Any]:
+    """Return what the operator's screen shows: the decision first, then why, and what it takes."""
+    lines = [finding.told for finding in decision.findings]
+    lines += [f"Because {reason}" for reason in decision.reasons]
+    lines += [f"{number}. {step}" for number, step in enumerate(decision.steps, start=1)]
+    lines += [f"Not {option}: {why}" for option, why in decision.rejected]
+    lines += [f"At stake: {told}" for told in decision.stake]
+    lines += [f"For a person: {told}" for told in decision.blockers]
+    lines += [f"To be surer: {told}" for told in decision.needs]
+    expected = decision.expected
+    if expected:
+        took = "not known" if expected["seconds"] is None else _report.duration(expected["seconds"])
+        within = f", window {_report.duration(expected['window'])}" if expected["window"] else ""
+        lines.append(f"Expected to take: {took} ({expected['from']}{within})")
+    rows = [{"label": "Decision", "value": headline(decision)}]
+    if decision.type in TYPES:
+        rows.append({"label": "Its hash", "value": decision.hash})
+    return {"headline": headline(decision), "lines": lines, "rows": rows}

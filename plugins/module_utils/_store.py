@@ -47,6 +47,20 @@ class LockHeld(Exception):
         )
 
 
+class Frozen(Exception):
+    """A rollback keeps other deployers out of the application."""
+
+    next_step = (
+        "Wait until the application is well. To let deployments in again:"
+        " ansible-playbook freeze.yml -e rollback_freeze=off"
+    )
+
+    def __init__(self, application: str, freeze: Freeze) -> None:
+        self.freeze = freeze
+        reason = f" ({freeze.reason})" if freeze.reason else ""
+        super().__init__(f"deployments of {application} are frozen by {freeze.owner}{reason} since {freeze.since}")
+
+
 class LockLost(Exception):
     """Another run took the application's lock over while this one was at work."""
 
@@ -60,6 +74,19 @@ class Lock:
     run: str
     since: str
     expires: str
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """Who keeps deployments of an application out, why and since when (UTC, RFC 3339).
+
+    ``by`` is operator or rollback.
+    """
+
+    by: str
+    owner: str
+    reason: str
+    since: str
 
 
 @dataclass(frozen=True)
@@ -188,6 +215,7 @@ class Store:
         self.runs_dir = os.path.join(self.root, "runs")
         self.images_dir = os.path.join(self.root, "images")
         self.lock_dir = os.path.join(self.root, "lock")
+        self.freeze_path = os.path.join(self.root, "frozen")
 
     def prepare(self) -> None:
         """Make the folders, for root alone."""
@@ -302,6 +330,36 @@ class Store:
             else:
                 with contextlib.suppress(OSError, StoreError):
                     self.renew(run)
+
+    # -- freeze --------------------------------------------------------------------------------------------------
+
+    def frozen(self) -> Freeze | None:
+        """Return the freeze in force, None when deployments are free. A file that cannot be read is one."""
+        try:
+            with open(self.freeze_path, encoding="utf-8") as stream:
+                return Freeze(**json.load(stream))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            return Freeze("operator", "unknown", "the file of the freeze cannot be read", "unknown")
+
+    def freeze(self, by: str, owner: str, reason: str) -> bool:
+        """Keep deployments out; an older freeze stays as it is. Tell whether this changed anything."""
+        with self._alone():
+            if self.frozen() is not None:
+                return False
+            write_file(self.freeze_path, json.dumps(asdict(Freeze(by, owner, reason, timestamp(now())))) + "\n")
+            return True
+
+    def thaw(self) -> bool:
+        """Let deployments in again; tell whether this changed anything."""
+        with self._alone():
+            try:
+                os.remove(self.freeze_path)
+            except FileNotFoundError:
+                return False
+            fsync(self.root)
+            return True
 
     # -- restore points ------------------------------------------------------------------------------------------
 

@@ -55,6 +55,11 @@ options:
       - Take the lock even from a run that still renews it.
     type: bool
     default: false
+  respect_freeze:
+    description:
+      - Refuse to begin while deployments of the application are frozen, see M(schedgen.rollback.rollback_freeze).
+    type: bool
+    default: false
   window:
     description:
       - Target time in seconds. V(0) for none.
@@ -139,6 +144,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import _arguments, _failure, _report
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import identifier
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
+    Frozen,
     LockHeld,
     Store,
     StoreError,
@@ -171,9 +177,12 @@ def end_interrupted(store: Store) -> list[str]:
 
 
 def start(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict[str, Any]:
-    """Take the lock and open the journal. Raises LockHeld, also when nothing is to be changed."""
+    """Take the lock and open the journal. Raises LockHeld and Frozen, also when nothing is to be changed."""
     run = parameters["run"] or f"{identifier(now())}-{parameters['type']}"
     path = os.path.join(store.runs_dir, run)
+    freeze = store.frozen() if parameters["respect_freeze"] else None
+    if freeze is not None:
+        raise Frozen(store.application, freeze)
     if pretend:
         held = store.lock()
         if held is not None and held.run != run and not store.expired(held) and not parameters["takeover"]:
@@ -238,6 +247,7 @@ def main() -> None:
             "owner": {"type": "str", "default": ""},
             "reason": {"type": "str", "default": ""},
             "takeover": {"type": "bool", "default": False},
+            "respect_freeze": {"type": "bool", "default": False},
             "window": {"type": "float", "default": 0},
             "outcome": {"type": "str", "choices": ["success", "nothing to do", "failed"], "default": "success"},
             "facts": {"type": "dict", "default": {}},
@@ -262,6 +272,8 @@ def main() -> None:
             ),
             lock=asdict(error.lock),
         )
+    except Frozen as error:
+        module.fail_json(msg=_failure.explain(f"Refused: {error}.", "Nothing was touched.", error.next_step))
     except (StoreError, ValueError, OSError) as error:
         module.fail_json(
             msg=_failure.explain(

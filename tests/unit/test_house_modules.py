@@ -80,6 +80,9 @@ def documentation(path: Path) -> dict[str, Any]:
 
 
 def supports_check_mode(path: Path) -> bool:
+    action = ROOT / "plugins" / "action" / path.name
+    if action.exists():
+        return "_supports_check_mode = True" in action.read_text()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "AnsibleModule":
             return any(

@@ -26,7 +26,14 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
     ServiceRelease,
     to_json,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Lock, LockHeld, Store, StoreError
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
+    Frozen,
+    Lock,
+    LockHeld,
+    Store,
+    StoreError,
+)
+from ansible_collections.schedgen.rollback.plugins.modules import rollback_freeze
 
 ROOT = Path(__file__).resolve().parents[2]
 PAST, FUTURE = "2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
@@ -602,3 +609,56 @@ def test_runs_oldest_first(store: Store) -> None:
         store.begin_run(run)
         store.begin_run(run)
     assert store.runs() == ["20261121T131500.000Z-backup", "20261122T131500.000Z-quick"]
+
+
+def test_a_freeze_is_kept_until_it_is_lifted(store: Store) -> None:
+    assert store.frozen() is None
+    assert store.freeze("rollback", "ana", "v3 answers 500")
+    assert not store.freeze("operator", "ben", "a later one does not take it over")
+    found = store.frozen()
+    assert found is not None
+    assert (found.by, found.owner, found.reason) == ("rollback", "ana", "v3 answers 500")
+    assert stat.S_IMODE(os.stat(store.freeze_path).st_mode) == 0o600
+    assert store.thaw()
+    assert not store.thaw()
+    assert store.frozen() is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"owner": "ana"}'])
+def test_a_freeze_that_cannot_be_read_is_one(store: Store, content: str) -> None:
+    store.prepare()
+    Path(store.freeze_path).write_text(content)
+    found = store.frozen()
+    assert found is not None
+    assert found.by == "operator"
+
+
+@pytest.mark.parametrize(
+    ("made_by", "state", "by", "changed", "frozen"),
+    [
+        ("", "frozen", "operator", True, True),
+        ("", "free", "operator", False, False),
+        ("operator", "frozen", "rollback", False, True),
+        ("operator", "free", "rollback", False, True),
+        ("operator", "free", "operator", True, False),
+        ("rollback", "free", "rollback", True, False),
+        ("rollback", "free", "operator", True, False),
+        ("", "checked", "operator", False, False),
+    ],
+)
+@pytest.mark.parametrize("pretend", [False, True])
+def test_who_lifts_a_freeze(
+    store: Store, made_by: str, state: str, by: str, changed: bool, frozen: bool, pretend: bool
+) -> None:
+    if made_by:
+        store.freeze(made_by, "ana", "")
+    asked = {"state": state, "by": by, "owner": "ben", "reason": ""}
+    done = rollback_freeze.apply(store, asked, pretend=pretend)
+    assert (done["changed"], done["frozen"]) == (changed, frozen)
+    assert (store.frozen() is not None) is (bool(made_by) if pretend else frozen)
+
+
+def test_a_pipeline_that_asks_is_told_who_keeps_it_out(store: Store) -> None:
+    store.freeze("operator", "ana", "v3 is being rolled back")
+    with pytest.raises(Frozen, match=r"frozen by ana \(v3 is being rolled back\) since"):
+        rollback_freeze.apply(store, {"state": "checked", "by": "operator", "owner": "", "reason": ""}, pretend=False)
