@@ -73,6 +73,24 @@ def build(
     }
 
 
+def _decided(decision: Mapping[str, Any]) -> list[str]:
+    """Return what was decided before the run, and why; nothing where an operator chose the playbook."""
+    if not decision:
+        return []
+    lines = ["", f"## Decision: {decision['severity']}, {decision['type']} ({decision['hash']})", ""]
+    lines += [f"- {finding['severity']}: {finding['told']}" for finding in decision["findings"]]
+    for title, sentences in (
+        ("Because", decision["reasons"]),
+        ("Not", [f"{option}: {why}" for option, why in decision["rejected"]]),
+        ("At stake", decision["stake"]),
+        ("For a person", decision["blockers"]),
+        ("Not observed", decision["needs"]),
+    ):
+        if sentences:
+            lines += ["", f"{title}:", "", *(f"- {sentence}" for sentence in sentences)]
+    return lines
+
+
 def markdown(report: Mapping[str, Any]) -> str:
     """Return the report for people."""
     kind = str(report["type"]).capitalize()
@@ -97,6 +115,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += [_row(row["label"], row["value"]) for row in report.get("rows", ())]
     if report.get("message"):
         lines += ["", "## What went wrong", "", "```text", str(report["message"]), "```"]
+    lines += _decided(report.get("decision") or {})
     if plan.get("steps"):
         lines += ["", "## Plan", ""] + [f"{number}. {step}" for number, step in enumerate(plan["steps"], start=1)]
     for title, sentences in (
