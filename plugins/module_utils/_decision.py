@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _report, _severity, _symptoms
+from ansible_collections.schedgen.rollback.plugins.module_utils import _failure, _report, _severity, _symptoms
 from ansible_collections.schedgen.rollback.plugins.module_utils._severity import (
     CRITICAL,
     MAJOR,
@@ -517,9 +517,50 @@ def decide(evidence: Sequence[Evidence], policy: Policy) -> Decision:
     )
 
 
+def is_well(decision: Decision) -> bool:
+    """Whether there is nothing left that a rollback is for."""
+    return decision.type == NO_ROLLBACK and decision.severity in (NONE, MINOR)
+
+
+def ending(decision: Decision) -> str:
+    """Return what to tell where a run ends with this decision, '' where all is well or there is something to do."""
+    if is_well(decision) or decision.action in (GO, CONFIRM):
+        return ""
+    if decision.tried:
+        state = (
+            f"{', then '.join(decision.tried)} was tried, and {decision.running_label or 'nothing'} runs."
+            " Deployments stay frozen."
+        )
+    else:
+        state = "Nothing that runs was touched."
+    found = "; ".join(finding.told for finding in decision.findings) or "nothing is known to be wrong"
+    because = "; ".join(decision.reasons)
+    if decision.action == PROPOSE:
+        return _failure.explain(
+            f"It is minor, and a targeted fix is better than a rollback: {found}.",
+            state,
+            f"{decision.steps[0][0].upper()}{decision.steps[0][1:]}."
+            f" To roll back all the same: -e rollback_type={decision.type}",
+        )
+    if decision.action == ASK:
+        surer = f" What would make it surer: {'; '.join(decision.needs)}." if decision.needs else ""
+        return _failure.explain(
+            f"The evidence does not say what to go back with: {because}. Observed: {found}.",
+            state,
+            f"Say it: -e rollback_type={', '.join(TYPES[:-1])} or {TYPES[-1]}; or where to:"
+            f" -e rollback_to=<restore point>.{surer}",
+        )
+    return _failure.explain(
+        f"It is not well: {found}. {because}.",
+        state,
+        "A person has to take over: the reports of the runs say what was done. To let deployments in again:"
+        " ansible-playbook freeze.yml -e rollback_freeze=off",
+    )
+
+
 def to_dict(decision: Decision) -> dict[str, Any]:
     """Return plain data for JSON."""
-    return {**asdict(decision), "hash": decision.hash}
+    return {**asdict(decision), "hash": decision.hash, "well": is_well(decision), "ending": ending(decision)}
 
 
 def headline(decision: Decision) -> str:
@@ -527,7 +568,7 @@ def headline(decision: Decision) -> str:
     severity = decision.severity.capitalize()
     if decision.type == INCONCLUSIVE:
         return f"{severity}: inconclusive, a person has to decide"
-    if decision.type == NO_ROLLBACK and decision.severity in (NONE, MINOR):
+    if is_well(decision):
         return f"Nothing is wrong{' any more' if decision.tried else ''}"
     if decision.type == NO_ROLLBACK:
         return f"{severity}: the tree ends here, a person has to take over"

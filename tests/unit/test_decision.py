@@ -403,3 +403,28 @@ def test_what_is_no_evidence_or_policy(hosts: list[dict[str, Any]], policy: dict
 )
 def test_the_headline(changed: dict[str, Any], tried: tuple[str, ...], words: str) -> None:
     assert _decision.headline(decided(evidence(**changed), tried=tried)) == words
+
+
+@pytest.mark.parametrize(
+    ("changed", "tried", "words"),
+    [
+        ({}, (), ()),
+        ({}, ("quick",), ()),
+        (A_FEW, ("quick",), ()),
+        (OUTAGE, (), ()),
+        (ERRORS, (), ()),
+        (A_FEW, (), ("It is minor", "Nothing that runs was touched", "Deploy a fix", "-e rollback_type=quick")),
+        ({**OUTAGE, "changed": NOTHING}, (), ("does not say what to go back with", "or full; or where to")),
+        (
+            {"missing": [{"what": "health", "why": "no engine"}]},
+            ("quick",),
+            ("quick was tried, and v2 runs. Deployments stay frozen", "What would make it surer", "no engine"),
+        ),
+        (OUTAGE, ("quick", "full"), ("It is not well: outage", "quick, then full was tried", "rollback_freeze=off")),
+    ],
+)
+def test_the_ending(changed: dict[str, Any], tried: tuple[str, ...], words: tuple[str, ...]) -> None:
+    told = _decision.ending(decided(evidence(**changed), tried=tried))
+    assert bool(told) is bool(words)
+    for word in words:
+        assert word in told
