@@ -111,11 +111,13 @@ def _bad_releases(newest_first: Sequence[Point]) -> dict[str, Point]:
     return {point.release: point for point in reversed(newest_first) if point.bad is not None and point.release}
 
 
-def choose_release(points: Sequence[Point], running: str) -> Choice:
+def choose_release(points: Sequence[Point], running: str, interrupted: str = "") -> Choice:
     """Choose the candidate for the application, given the release that runs now.
 
-    The candidate is the newest restore point that is complete, was healthy when taken, is no safety point, is not
-    marked bad (nor records a release that is), and whose release is not the one running.
+    ``interrupted`` is where the last switch went, if it was killed before it could say that it was done: where that
+    release runs already, what is left to do is its rest. Otherwise the candidate is the newest restore point that is
+    complete, was healthy when taken, is no safety point, is not marked bad (nor records a release that is), and whose
+    release is not the one running.
     """
     newest_first = sorted(points, key=lambda point: point.id, reverse=True)
     rollback = last_rollback(newest_first)
@@ -127,6 +129,9 @@ def choose_release(points: Sequence[Point], running: str) -> Choice:
             f"the last rollback went to {where} ({mark.at}); it still runs and nothing was deployed since",
             satisfied=True,
         )
+    for point in newest_first:
+        if point.id == interrupted and not point.problem and point.release == running:
+            return Choice(point.id, "a run that was killed had come there, and may have left something to do")
     bad_releases = _bad_releases(newest_first)
     passed: list[PassedOver] = []
     for point in newest_first:

@@ -729,6 +729,15 @@ def write_plan(store: Store, run: str, prepared: Prepared) -> None:
     write_file(os.path.join(store.run_path(run), "plan.json"), json.dumps(document, indent=1) + "\n")
 
 
+def interrupted_target(store: Store) -> str:
+    """Return the restore point that the last switch went to, where it neither ended nor was put back; else ''."""
+    for run in reversed(store.runs()):
+        switches = [entry for entry in store.read_journal(run) if entry["step"] == "switch"]
+        if switches:
+            return str(switches[-1].get("target", "")) if switches[-1]["status"] == "started" else ""
+    return ""
+
+
 def read_plan(store: Store, run: str, application: _releases.Application) -> Prepared:
     """Return the plan that was prepared for a run. Raises :class:`PrepareError` when there is none."""
     try:

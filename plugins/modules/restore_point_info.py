@@ -105,6 +105,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _compose,
     _failure,
     _releases,
+    _switching,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import EXPECTED, application_of, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint
@@ -155,7 +156,9 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
         lines += [f"{name}: {'; '.join(wrong)}" for name, wrong in result["problems"].items()]
     if parameters["candidate"]:
         running = _releases.running_release(_compose.connect(), application_of(parameters))
-        choice = _candidate.choose_release([point.summary() for point in points], running.id)
+        choice = _candidate.choose_release(
+            [point.summary() for point in points], running.id, _switching.interrupted_target(store)
+        )
         result["running"] = {"id": running.id, "label": running.label}
         result["candidate"] = asdict(choice)
         labels = {point.id: point.summary().label for point in points}

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import lab_client as lab
@@ -97,19 +95,8 @@ def test_a_host_that_is_killed_in_the_critical_section_gets_there_in_the_next_ru
     at_v1: str, how: str, step: str, ledger: Path
 ) -> None:
     deploy("v2")
-    arguments = json.dumps({**APPROVED, "rollback_database_how": how})
-    tool = Path(lab.ROOT, "tests", "tools", "kill_during.py")
-    command = ["ansible-playbook", str(lab.ROOT / "database-rollback.yml"), "-i", str(lab.INVENTORY), "-e", arguments]
     with lab.load(ledger):
-        killed = subprocess.run(
-            [sys.executable, str(tool), "--step", step, "--host-side", "--", *command],
-            env=lab.environment(),
-            cwd=lab.ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert killed.returncode == 0, killed.stdout
+        lab.kill_host_side("database-rollback", step, rollback_database_how=how, **APPROVED)
     done = lab.playbook("database-rollback", rollback_lock_takeover="yes", rollback_database_how=how, **APPROVED)
     assert done.rc == 0, done.screen
     assert running() == images_of(at_v1)

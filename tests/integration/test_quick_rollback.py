@@ -404,3 +404,18 @@ def test_everything_stopped_comes_back(at_v1: str) -> None:
     done = lab.playbook("quick-rollback", rollback_accept_schema="yes")
     assert done.rc == 0, done.screen
     assert_runs(images_of(at_v1))
+
+
+def test_a_host_that_is_killed_when_the_release_is_there_stays_there_in_the_next_run() -> None:
+    lab.lab("reset", "v1")
+    for version in ("v1", "v1.1"):
+        lab.lab("deploy", version)
+        taken = lab.playbook("pre-deploy-backup", rollback_database_ready="none")
+        assert taken.rc == 0, taken.screen
+    newest = lab.points()[-1]["id"]
+    deploy("http-500")
+    lab.kill_host_side("quick-rollback", "health")
+    done = lab.playbook("quick-rollback", rollback_lock_takeover="yes")
+    assert done.rc == 0, done.screen
+    assert "had come there" in done.text
+    assert_runs(images_of(newest))

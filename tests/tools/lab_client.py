@@ -97,6 +97,20 @@ def playbook_in_background(name: str, **variables: Any) -> Iterator[subprocess.P
         process.communicate()
 
 
+def kill_host_side(name: str, step: str, **variables: Any) -> None:
+    """Run a playbook, and kill all of it, the module on the host too, when its journal has begun a step."""
+    tool = ROOT / "tests" / "tools" / "kill_during.py"
+    killed = subprocess.run(
+        [sys.executable, str(tool), "--step", step, "--host-side", "--", *playbook_command(name, variables)],
+        env=environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == 0, killed.stdout
+
+
 def wait_until(condition: Callable[[], bool], what: str, limit: float = 60) -> None:
     """Wait for something to become true; fail when it does not within ``limit`` seconds."""
     end = time.monotonic() + limit

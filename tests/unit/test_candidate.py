@@ -258,3 +258,20 @@ def with_database(point_id: str, release: str = "", **more: Any) -> Point:
 def test_the_database_from_before_the_damage(points: list[Point], since: str, chosen: str, passed: list[str]) -> None:
     choice = choose_database(points, CREATED, since)
     assert (choice.id, [entry.reason for entry in choice.passed_over]) == (chosen, passed)
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "running", "chosen"),
+    [
+        ("2", "v2", "2"),
+        # It had not come there yet, or something else was deployed since: the usual rules.
+        ("2", "v9", "2"),
+        ("2", "v1", "2"),
+        ("1", "v9", "2"),
+        ("", "v2", "1"),
+        ("3", "v3", "2"),
+    ],
+)
+def test_a_switch_that_was_killed_is_brought_to_its_end(interrupted: str, running: str, chosen: str) -> None:
+    points = [point("1"), point("2"), point("3", problem="the manifest is no JSON")]
+    assert choose_release(points, running, interrupted).id == chosen

@@ -1,0 +1,75 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every bad release is recognised without a hint, goes back the right way, and is verified."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from molecule_cases import STATE, Case
+
+# What each has to be taken for. Where two are named, a rehearsal decides which of them it is.
+DECIDED = {
+    "http-500": "quick rollback to v1",
+    "crash": "quick rollback to v1",
+    "never-healthy": "quick rollback to v1",
+    "slow": "quick rollback to v1",
+    "config-bad": "configuration rollback to v1",
+    "migration-fails": "quick rollback to v1",
+    "migration-destructive": "database restore to v1",
+    "migration-wrong-down": "quick rollback to v1",
+    "corruption": "database restore to v1",
+}
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_it_is_recognised_and_goes_back_the_right_way(name: str) -> None:
+    case = Case(name)
+    assert case.rc == 0, case.text
+    assert DECIDED[name] in case.text
+    assert "Nothing is wrong any more" in case.text
+    assert case.code("after") == case.code("before")
+    assert case.at("after", "unhealthy") == []
+    assert case.at("after", "outcomes")[-1] == "success"
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_a_second_run_finds_nothing_wrong(name: str) -> None:
+    case = Case(name)
+    assert case.again_rc == 0, case.again_text
+    assert "Nothing is wrong" in case.again_text
+    assert case.at("after_again", "containers") == case.at("after", "containers")
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_no_acknowledged_write_is_lost(name: str) -> None:
+    ledger = Case(name).ledger
+    assert ledger["sent"] > 0
+    assert ledger["lost"] == []
+    if "quick" in DECIDED[name]:
+        assert ledger["missing"] == []
+
+
+def test_what_was_not_approved_is_not_done() -> None:
+    case = Case("not-approved")
+    assert case.rc != 0
+    assert "was not approved: no answer is a no" in case.text
+    assert case.again_rc != 0
+    assert "was not approved: 0123456789ab is not its hash" in case.again_text
+    assert case.at("after_again", "containers") == case.at("deployed", "containers")
+
+
+def test_what_is_not_known_is_asked_and_not_guessed() -> None:
+    case = Case("inconclusive")
+    assert case.rc != 0
+    assert re.search(r"The evidence does not say what to go back with: .*postgres", case.text)
+    assert "Nothing that runs was touched" in case.text
+    assert case.at("after", "outcomes") == case.at("before", "outcomes")
+    assert case.again_rc == 0
+    assert "Nothing is wrong" in case.again_text
+
+
+def test_deployments_are_let_in_again(host: object) -> None:
+    assert not host.file(f"{STATE}/frozen").exists  # type: ignore[attr-defined]
