@@ -61,15 +61,19 @@ molecule: venv ## Every molecule scenario, on one shared reference application
 
 .PHONY: integration
 integration: venv ## Integration tests, with real Docker and real PostgreSQL
-	@python tests/tools/stages.py integration
+	@python tests/tools/stages.py beside integration alone thorough
 
 .PHONY: test-faults
 test-faults: venv ## Every fault at its moment, on a real server: killed, starved and cut off while a client writes
 	@python tests/faults/run_faults.py
 
 .PHONY: test
-test: venv ## Everything above, a third of the faults with every kind, in under an hour on two cores
-	@python tests/tools/stages.py lint units sanity molecule integration faults
+test: venv ## Everything above but what is marked thorough, with a third of the faults: under an hour on two cores
+	@python tests/tools/stages.py lint units sanity beside faults molecule integration application-faults alone
+
+.PHONY: test-all
+test-all: venv ## All tests and all faults; takes hours
+	@python tests/tools/stages.py lint units sanity beside faults molecule integration application-faults alone thorough
 
 .PHONY: test-core-versions
 test-core-versions: venv ## Units and syntax checks with every ansible-core that is said to be supported

@@ -4,7 +4,7 @@
 
 """Try every fault on a real server while a client writes, and tell what came of each.
 
-    run_faults.py [--third] [--only TEXT …] [--list]
+    run_faults.py [--third] [--only TEXT …] [--without TEXT …] [--list]
 
 For each fault: a fresh state, a client that keeps a ledger, the operation as Ansible runs it, the fault at a moment
 that is seen and never guessed, a look with SQL of our own, a second run, and another look. Prints a table, and as its
@@ -394,11 +394,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--third", action="store_true", help="about a third of them, with every kind")
     parser.add_argument("--only", nargs="+", default=[], help="those whose name has one of these words")
+    parser.add_argument("--without", nargs="+", default=[], help="not those whose name has one of these words")
     parser.add_argument("--list", action="store_true", help="name them and end")
     chosen = parser.parse_args()
     faults = list(fault_table.third(fault_table.FAULTS) if chosen.third else fault_table.FAULTS)
     if chosen.only:
         faults = [fault for fault in faults if any(word in fault.name for word in chosen.only)]
+    faults = [fault for fault in faults if not any(word in fault.name for word in chosen.without)]
     if chosen.list:
         print("\n".join(fault.name for fault in faults))
         return 0

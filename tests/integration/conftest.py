@@ -12,6 +12,13 @@ import lab_client
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the reference application: it runs in a lane of its own."""
+    for item in items:
+        if "prepared_lab" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.lab)
+
+
 @pytest.fixture(scope="session")
 def prepared_lab() -> Iterator[None]:
     """Have the reference application up; what is up already is used as it is."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import lab_client
 import pytest
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.usefixtures("prepared_lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("prepared_lab")]
 
 FRONT_DOOR = "http://127.0.0.1:8080"
 SUM_OF_SEED = "440165000"

@@ -32,7 +32,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def staged(monkeypatch: pytest.MonkeyPatch, **counts: Count) -> None:
     for name, count in counts.items():
-        monkeypatch.setitem(stages.STAGES, name, partial(Count, count.passed, count.failed, count.skipped))
+        lane = stages.BESIDE if name in stages.BESIDE else stages.ON_THE_LAB
+        monkeypatch.setitem(lane, name, partial(Count, count.passed, count.failed, count.skipped))
 
 
 def test_everything_is_counted_and_one_failure_fails(
@@ -54,6 +55,34 @@ def test_a_lab_that_was_not_there_is_brought_up_once_and_removed(lab: Path, monk
     (lab / "status").touch()
     assert stages.main(["molecule", "integration", "faults"]) == 0
     assert (lab / "log").read_text().splitlines() == ["status", "up", "down --everything"]
+
+
+def test_what_a_lane_beside_says_is_shown_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def talks() -> Count:
+        stages.say("from here")
+        assert stages.run(["echo", "from a command"], 10)[0] == 0
+        assert "from a command" not in capfd.readouterr().out
+        return Count(1)
+
+    monkeypatch.setitem(stages.BESIDE, "lint", talks)
+    assert stages.main(["lint"]) == 0
+    assert "=== lint\nfrom here\nfrom a command\n" in capfd.readouterr().out
+
+
+def test_a_stage_that_breaks_fails_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    staged(monkeypatch, units=Count(5))
+    monkeypatch.setitem(stages.BESIDE, "lint", lambda: Count(int("none")))
+    assert stages.main(["lint", "units"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "5 passed, 1 failed"
+
+
+def test_nothing_is_begun_when_the_time_is_over(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "WHOLE", 0)
+    (lab / "status").touch()
+    assert stages.main(["integration"]) == 1
+    assert (lab / "log").read_text().splitlines() == ["down --everything"]
 
 
 def test_a_lab_that_was_there_stays(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +116,8 @@ def test_faults_are_counted_by_their_last_line(code: int, last: str, count: Coun
     assert stages.faults_told(code, f"a table\n{last}\n") == count
 
 
-def test_a_command_that_takes_too_long_is_ended_with_all_it_started() -> None:
+def test_a_command_that_takes_too_long_is_ended_with_all_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "GRACE", 0.3)
     code, output = stages.run(["sh", "-c", "sleep 600 & echo $!; wait"], 0.3, capture=True)
     assert code == 124
     child, _newline, told = output.partition("\n")

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Measure how long evidence and decision take on the reference application, and a verification of twelve probes.
+
+The application has a bad release (answers 500) and a restore point of the good one. `decision_s` is the work on the
+host for the evidence and on the controller for the decision; `verify_s` is the work on the host for twelve probes in
+one round, one of them slow on purpose, and `slowest_probe_s` is that one. Neither has Ansible's own start in it. The
+last line is JSON with the medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "collections"))
+
+import lab_client as lab
+from ansible_collections.schedgen.rollback.plugins.module_utils import _decision
+
+FRONT_DOOR = "http://127.0.0.1:8080"
+# How long the slow one of the twelve takes, in seconds.
+SLOW = 1.0
+CHECKS: list[dict[str, Any]] = [
+    *({"type": "container", "service": name} for name in ("backend", "frontend", "pdf-worker", "proxy", "redis")),
+    {"type": "http", "url": f"{FRONT_DOOR}/health"},
+    {"type": "http", "url": f"{FRONT_DOOR}/version"},
+    {"type": "http", "service": "backend", "port": 3000, "path": "/health"},
+    {"type": "tcp", "service": "redis", "port": 6379},
+    {"type": "sql", "query": "SELECT count(*) FROM jobs", "min": 1},
+    {"type": "log", "service": "backend", "since": "start", "limit": 1000},
+    {"type": "command", "argv": ["sleep", str(SLOW)], "name": "slow on purpose"},
+]
+
+
+def call(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Run a module on the reference application's host and return its result."""
+    done = subprocess.run(
+        [
+            "ansible",
+            "schedgen-demo",
+            "-i",
+            lab.INVENTORY,
+            "-m",
+            f"schedgen.rollback.{module}",
+            "-a",
+            json.dumps(arguments),
+        ],
+        env={**lab.environment(), "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "json"},
+        cwd=lab.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"]["schedgen-demo"]
+    return result
+
+
+def evidence() -> dict[str, Any]:
+    """Return the evidence as the role gathers it, with the application's own variables."""
+    done = lab.playbook("assess", "-v")
+    assert done.rc == 0, done.screen
+    found: dict[str, Any] = lab.evidence()
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    lab.lab("up")
+    lab.lab("reset", "v1")
+    assert lab.playbook("pre-deploy-backup").rc == 0
+    lab.lab("deploy", "http-500")
+    observed, decided, verified, slowest = [], [], [], []
+    for number in range(chosen.rounds):
+        found = evidence()
+        started = time.monotonic()
+        decision = _decision.decide([found], _decision.Policy())
+        took = time.monotonic() - started
+        assert decision.type == "quick", decision
+        observed.append(found["seconds"])
+        decided.append(found["seconds"] + took)
+        result = call(
+            "health_info",
+            {
+                "application": "schedgen",
+                "checks": CHECKS,
+                "derive": "never",
+                "successes": 1,
+                "database": {"name": "schedgen", "service": "postgres", "user": "schedgen"},
+            },
+        )
+        assert result["verdict"] == "healthy", result["reasons"]
+        verified.append(result["seconds"])
+        slowest.append(max(probe["seconds"] for probe in result["probes"]))
+        told = f"evidence {observed[-1]:.2f} s, decision {took:.3f} s, verification {verified[-1]:.2f} s"
+        print(f"round {number + 1}: {told}")
+    print(
+        json.dumps(
+            {
+                "decision_s": round(statistics.median(decided), 2),
+                "verify_s": round(statistics.median(verified), 2),
+                "slowest_probe_s": round(statistics.median(slowest), 2),
+                "rounds": chosen.rounds,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
