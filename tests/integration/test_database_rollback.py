@@ -73,7 +73,7 @@ def test_nothing_to_change_in_the_database_is_said(at_v1: str) -> None:
     assert at_v1 in refused.text
 
 
-@pytest.mark.parametrize("how", ["revert", "restore"])
+@pytest.mark.parametrize("how", ["revert", pytest.param("restore", marks=pytest.mark.thorough)])
 def test_a_target_that_does_not_get_healthy_puts_database_and_release_back(at_v1: str, how: str) -> None:
     deploy("v2")
     before, code = live(), running()
@@ -90,7 +90,9 @@ def test_a_target_that_does_not_get_healthy_puts_database_and_release_back(at_v1
     assert running() == images_of(at_v1)
 
 
-@pytest.mark.parametrize(("how", "step"), [("revert", "database"), ("restore", "services")])
+@pytest.mark.parametrize(
+    ("how", "step"), [pytest.param("revert", "database", marks=pytest.mark.thorough), ("restore", "services")]
+)
 def test_a_host_that_is_killed_in_the_critical_section_gets_there_in_the_next_run(
     at_v1: str, how: str, step: str, ledger: Path
 ) -> None:

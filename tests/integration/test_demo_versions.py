@@ -72,7 +72,14 @@ def test_every_version_is_looked_at() -> None:
     assert set(SHOWN) == {item["name"] for item in json.loads(lab_client.lab("versions", "--json").stdout)}
 
 
-@pytest.mark.parametrize("version", SHOWN)
+# The others are deployed by the scenarios, too, and found to be bad.
+@pytest.mark.parametrize(
+    "version",
+    [
+        name if name in ("v2", "migration-wrong-down") else pytest.param(name, marks=pytest.mark.thorough)
+        for name in SHOWN
+    ],
+)
 def test_a_version_shows_what_it_says(version: str) -> None:
     lab_client.lab("reset", "v1")
     lab_client.lab("deploy", version)

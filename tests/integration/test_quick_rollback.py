@@ -51,6 +51,7 @@ def reload_proxy() -> None:
     lab.docker("exec", "schedgen-proxy-1", "nginx", "-c", "/etc/nginx/conf.d/nginx.conf", "-s", "reload")
 
 
+@pytest.mark.thorough
 def test_a_bad_release_is_replaced_by_the_restore_point(at_v1: str, ledger: Path) -> None:
     deploy("http-500")
     bad = {name: images for name, images in lab.running_images().items() if name in lab.CODE_SERVICES}
@@ -120,6 +121,7 @@ def test_images_pruned_from_the_host_come_back_by_digest_and_from_the_image_stor
     assert_runs(expected)
 
 
+@pytest.mark.thorough
 def test_registry_down_does_not_matter_while_the_images_are_there(at_v1: str) -> None:
     deploy("http-500")
     lab.lab("registry", "stop")
@@ -143,7 +145,7 @@ def test_registry_down_and_images_pruned_is_refused_before_anything_is_touched(a
     assert_runs(images_of(at_v1))
 
 
-@pytest.mark.parametrize("action", ["delete-tag", "move-tag"])
+@pytest.mark.parametrize("action", [pytest.param("delete-tag", marks=pytest.mark.thorough), "move-tag"])
 def test_a_tag_that_is_gone_or_moved_in_the_registry_does_not_matter(at_v1: str, action: str) -> None:
     expected = images_of(at_v1)
     deploy("http-500")
@@ -154,6 +156,7 @@ def test_a_tag_that_is_gone_or_moved_in_the_registry_does_not_matter(at_v1: str,
     assert_runs(expected)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("version", ["service-added", "service-removed"])
 def test_services_of_the_compose_file_follow_the_release(at_v1: str, version: str) -> None:
     services = set(lab.running_images())
@@ -244,7 +247,9 @@ def test_a_restore_point_of_a_release_started_from_the_shell_says_so_and_works()
     assert_runs(images_of(point["id"]))
 
 
-@pytest.mark.parametrize("target", ["v1", "backend=v1,frontend=v1,pdf-worker=v1"])
+@pytest.mark.parametrize(
+    "target", [pytest.param("v1", marks=pytest.mark.thorough), "backend=v1,frontend=v1,pdf-worker=v1"]
+)
 @pytest.mark.usefixtures("prepared_lab")
 def test_day_zero_goes_to_a_git_tag_or_to_images(target: str) -> None:
     lab.lab("reset", "v1")
@@ -364,6 +369,7 @@ def test_a_wrong_password_in_the_restore_point_is_found_before_anything_is_touch
     assert_untouched(before)
 
 
+@pytest.mark.alone
 def test_start_first_keeps_answering(at_v1: str, ledger: Path) -> None:
     lab.lab("deploy", "v1.1")
     with lab.load(ledger, rate=50):
@@ -375,6 +381,7 @@ def test_start_first_keeps_answering(at_v1: str, ledger: Path) -> None:
     assert judged["sent"] > 0
 
 
+@pytest.mark.alone
 def test_start_first_outlasts_a_proxy_that_keeps_addresses(at_v1: str, ledger: Path) -> None:
     lab.lab("deploy", "v1.1")
     nginx = lab.PROJECT / "proxy" / "nginx.conf"
