@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,12 @@ def pipe(
     *,
     target: str = "",
     owner: tuple[int, int] | None = None,
-) -> None:
+    tolerated: tuple[int, ...] = (),
+) -> int:
     """Run ``first | second`` without a shell, ``first`` as ``owner``; the output goes to the file ``target``, if any.
 
-    Both exit codes count: raises :class:`CommandError` with both commands' own last words.
+    Both exit codes count: raises :class:`CommandError` with both commands' own last words. Those of ``tolerated`` are
+    no failure of ``first``; its exit code is returned.
     """
     argv, owner_env = as_owner(first, owner)
     env = environment()
@@ -143,8 +147,31 @@ def pipe(
         words.seek(0)
         said = last_lines((words.read() + writer.stderr).decode(errors="replace"))
     for command, rc in ((first, reader.returncode), (second, writer.returncode)):
-        if rc != 0:
+        if rc != 0 and not (command is first and rc in tolerated):
             raise CommandError(command, f"failed with exit code {rc}: {said}")
+    return reader.returncode
+
+
+@contextlib.contextmanager
+def reading(argv: Sequence[str]) -> Iterator[IO[bytes]]:
+    """Read what a command writes. Raises :class:`CommandError` when it fails although it was read to its end."""
+    with tempfile.TemporaryFile() as words:
+        try:
+            process = subprocess.Popen(list(argv), stdout=subprocess.PIPE, stderr=words, env=environment())
+        except OSError as error:
+            raise CommandError(argv, f"could not be started: {error.strerror}: {error.filename}") from error
+        try:
+            yield process.stdout  # type: ignore[misc]
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.stdout.close()  # type: ignore[union-attr]
+            process.wait()
+        if process.returncode != 0:
+            words.seek(0)
+            said = last_lines(words.read().decode(errors="replace"))
+            raise CommandError(argv, f"failed with exit code {process.returncode}: {said}")
 
 
 def available(program: str) -> bool:

@@ -147,6 +147,7 @@ class DatabasePlan:
     ``target`` is the restore point, the dump's name or, for an undo, the database that was set aside. ``migrations``
     are taken back in this order. ``ready`` tells that the database to swap in is beside the live one already.
     ``stake`` says, in sentences, what is set aside or cannot come back; ``release`` is what happens to the release.
+    ``whole`` tells that every service goes back but the database's, ``volumes`` whose content goes back.
     """
 
     application: str
@@ -162,6 +163,8 @@ class DatabasePlan:
     rejected: tuple[tuple[str, str], ...] = ()
     stake: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    whole: bool = False
+    volumes: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -172,28 +175,33 @@ class DatabasePlan:
         release = asdict(self.release)
         release["images"] = [[image.service, image.image_id] for image in self.release.images]
         del release["schema"], release["warnings"]
-        done = [self.application, self.database, self.how, self.target, self.migrations, release]
+        done: list[Any] = [self.application, self.database, self.how, self.target, self.migrations, release]
+        if self.whole or self.volumes:
+            done += [self.whole, self.volumes]
         return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def changed(self) -> bool:
         """Whether carrying it out changes anything."""
-        return self.how != NOTHING or self.release.changed
+        return self.how != NOTHING or self.release.changed or bool(self.volumes)
 
     def sentences(self) -> list[str]:
         """Return the steps as a person reads them, in the order in which they happen."""
         told = []
         if self.how == RESTORE and not self.ready:
             told.append(f"restore the database of {self.target} beside the live one, and compare it")
-        if self.how != NOTHING:
-            told.append("stop the services that carry code")
+        told += [f"restore the content of volume {name} beside the live one, and compare it" for name in self.volumes]
+        stops = self.how != NOTHING or bool(self.volumes)
+        if stops:
+            told.append("stop all services but the database's" if self.whole else "stop the services that carry code")
         if self.how == REVERT:
             told.append(f"copy {self.database} inside its server and set the copy aside")
             told += [f"take back {name}" for name in self.migrations]
         elif self.how in (RESTORE, UNDO):
             what = f"the database of {self.target}" if self.how == RESTORE else self.target
             told.append(f"swap {what} in; what is live is set aside")
-        return [*told, *self.release.sentences()] + (["start the services"] if self.how != NOTHING else [])
+        told += [f"swap the content of volume {name} in; what is there is set aside" for name in self.volumes]
+        return [*told, *self.release.sentences()] + (["start the services"] if stops else [])
 
 
 def plan_to_dict(plan: DatabasePlan) -> dict[str, Any]:
@@ -215,7 +223,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> DatabasePlan:
     try:
         values = {name: data[name] for name in DatabasePlan.__dataclass_fields__}
         values["release"] = _plan.plan_from_dict(data["release"])
-        for name in ("migrations", "reasons", "stake", "warnings"):
+        for name in ("migrations", "reasons", "stake", "warnings", "volumes"):
             values[name] = tuple(data[name])
         values["recorded"] = None if data["recorded"] is None else tuple(data["recorded"])
         values["rejected"] = tuple((option, why) for option, why in data["rejected"])

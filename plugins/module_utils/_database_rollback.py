@@ -32,6 +32,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _swap,
     _switching,
     _targets,
+    _volumes,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Judgement
 from ansible_collections.schedgen.rollback.plugins.module_utils._database_plan import DatabasePlan, Observed
@@ -64,6 +65,8 @@ class Wish:
     rehearse: bool = True
     jobs: int = 2
     pull_timeout: float = 300
+    whole: bool = False
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Aim:
     """Where a rollback goes: the database's source and the release's target.
 
     ``point`` is the restore point ('' for a plain dump and for an undo), ``aside`` the database that an undo swaps
-    back in (None where that was done by a run which was killed afterwards).
+    back in (None where that was done by a run which was killed afterwards). ``undoes`` is the run that is undone.
     """
 
     source: str
@@ -79,6 +82,7 @@ class Aim:
     label: str
     point: str = ""
     aside: Beside | None = None
+    undoes: str = ""
     lines: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -134,6 +138,7 @@ class Planner:
         """Return the plan. Raises ``RestoreError`` where there is no way, and what preparing the release raises."""
         aim = self.undo() if self.wish.how == dbplan.UNDO else self.aim()
         there = self.stands.live is not None
+        whole, volumes = self.extent(aim)
         prepared, _running = _switching.prepare(
             self.client,
             self.store,
@@ -145,6 +150,8 @@ class Planner:
             judge=lambda _target: Judgement("unknown", ("the database goes back as well",)),
             fetch=not self.pretend,
             pull_timeout=self.wish.pull_timeout,
+            whole=whole,
+            volumes=[entry.name for entry in volumes],
         )
         if self.wish.how == dbplan.UNDO:
             plan = DatabasePlan(
@@ -160,7 +167,45 @@ class Planner:
             )
         else:
             plan = self.forward(aim, prepared.plan)
+        plan = replace(plan, whole=whole, volumes=tuple(entry.name for entry in volumes))
+        if whole and plan.how == dbplan.REVERT:
+            raise RestoreError(
+                "a full rollback restores the database, and takes no migration back",
+                next_step="ansible-playbook database-rollback.yml takes migrations back.",
+            )
+        if aim.undoes and not self.pretend:
+            _volumes.keep(self.store, self.database.run, volumes)
         return Planned(plan, prepared, aim.lines)
+
+    def extent(self, aim: Aim) -> tuple[bool, list[_volumes.Restored]]:
+        """Return whether every service goes back, and the volumes whose content does.
+
+        An undo goes as far as the run that it undoes. Raises ``VolumeError`` for a volume that cannot be swapped.
+        """
+        if aim.undoes:
+            with contextlib.suppress(_switching.PrepareError):
+                return read_plan(self.store, aim.undoes).whole, _volumes.undoing(self.store, aim.undoes)
+            return False, []
+        if not self.wish.whole:
+            return False, []
+        manifest = self.store.point(aim.point).manifest if aim.point else None
+        recorded = {str(entry["name"]): entry for entry in manifest.volumes} if manifest else {}
+        missing = sorted(set(self.wish.volumes) - set(recorded))
+        if missing:
+            raise RestoreError(
+                f"restore point {aim.point or aim.source} does not have the content of {', '.join(missing)}",
+                next_step="Leave it out of rollback_volumes, or name another restore point (-e rollback_to=<id>).",
+            )
+        server = _volumes.of_service(self.client, self.application.project, self.database_service)
+        wanted = []
+        for name in self.wish.volumes:
+            content = _volumes.usable(self.client, self.application.project, name, server)
+            if not _volumes.is_there(self.store, aim.point, name):
+                short = _volumes.room(content, int(recorded[name]["bytes"]))
+                if short:
+                    raise RestoreError(f"volume {name} cannot be restored: {short}", next_step="Make room.")
+                wanted.append(_volumes.Restored(name, aim.point, content, "", 0))
+        return True, wanted
 
     # -- where to ----------------------------------------------------------------------------------------------------
 
@@ -229,13 +274,13 @@ class Planner:
         begun = self._unfinished(dbplan.UNDO)
         if begun is not None and begun[0] == run and not self.wish.name:
             line = f"Run {run} was killed after its swap: what is left to do is the release"
-            return Aim(begun[1].target, begun[1].release.target, begun[1].label, lines=(line,))
+            return Aim(begun[1].target, begun[1].release.target, begun[1].label, undoes=run, lines=(line,))
         safety = self._safety_of(run)
         if safety:
             label = self.store.point(safety).summary().label
-            return Aim(chosen.name, safety, label, aside=chosen)
+            return Aim(chosen.name, safety, label, aside=chosen, undoes=run)
         if self.wish.to:
-            return Aim(chosen.name, self.wish.to, self.wish.to, aside=chosen)
+            return Aim(chosen.name, self.wish.to, self.wish.to, aside=chosen, undoes=run)
         raise RestoreError(
             f"no safety restore point belongs to {chosen.name}, so that the release which ran with it is not known",
             next_step="Name the release: -e rollback_to=<restore point, tag or images>; for the one that runs"

@@ -25,6 +25,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _swap,
     _switching,
     _targets,
+    _volumes,
 )
 
 # Errors that a person can act on; anything else is a fault of this collection and shows its traceback.
@@ -46,6 +47,7 @@ EXPECTED = (
     _store.StoreError,
     _switching.PrepareError,
     _targets.TargetError,
+    _volumes.VolumeError,
     ValueError,
     OSError,
 )

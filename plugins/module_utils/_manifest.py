@@ -58,6 +58,7 @@ class ServiceRelease:
 
     ``config_hash`` is Compose's hash on the running containers, ``files_hash`` the hash that the project's files
     render to ('' where they know no such service); ``mixed`` tells that its containers run different images.
+    ``along`` tells that a full rollback takes it along although it carries no code.
     """
 
     image_id: str
@@ -69,6 +70,12 @@ class ServiceRelease:
     code: bool = False
     mixed: bool = False
     states: tuple[str, ...] = ()
+    along: bool = False
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether a rollback replaces its containers."""
+        return self.code or self.along
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,11 @@ class Release:
         if not running:
             return NOTHING_RUNS
         return hashlib.sha256(json.dumps(running).encode()).hexdigest()[:12]
+
+    def all_along(self, but: str) -> Release:
+        """Return it with every service going back, but one: the database's server stays."""
+        services = {name: replace(entry, along=name != but) for name, entry in self.services.items()}
+        return replace(self, services=services)
 
     @property
     def reproducible(self) -> bool:

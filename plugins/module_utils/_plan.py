@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
     Release,
     ServiceRelease,
     repository_of,
+    tag_of,
 )
 
 
@@ -96,7 +98,7 @@ class Plan:
 def services_to_replace(
     running: Mapping[str, ServiceRelease], target: Mapping[str, ServiceRelease], images: Sequence[Image], exact: bool
 ) -> tuple[str, ...]:
-    """Return the code services whose containers are not yet what the target says.
+    """Return the services that go back whose containers are not yet what the target says.
 
     ``exact`` tells that the target knows the configuration it runs with, and not its images only.
     """
@@ -114,6 +116,21 @@ def services_to_replace(
         if not same:
             names.append(image.service)
     return tuple(names)
+
+
+def data_at_risk(now: str, then: str) -> str:
+    """Return why another image must not be started on the data that a service has, '' where nothing is known.
+
+    ``now`` and ``then`` are image references. Their tags tell the major version, and whether the C library is another
+    one, with which text sorts otherwise.
+    """
+    versions = [re.match(r"v?(\d+)", tag_of(reference)) for reference in (now, then)]
+    if versions[0] and versions[1] and versions[0].group(1) != versions[1].group(1):
+        return f"its data were written by version {versions[0].group(1)}, and {then} is version {versions[1].group(1)}"
+    libraries = ["musl" if "alpine" in tag_of(reference) else "glibc" for reference in (now, then)]
+    if repository_of(now) == repository_of(then) and libraries[0] != libraries[1]:
+        return f"its data were written with the C library {libraries[0]}, and {then} has {libraries[1]}"
+    return ""
 
 
 def parse_images(text: str) -> dict[str, str]:

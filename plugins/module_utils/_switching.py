@@ -16,7 +16,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
@@ -89,7 +89,7 @@ def _references(target: _targets.Target) -> dict[str, str]:
     missing = [
         name
         for name, service in target.release.services.items()
-        if service.code and name not in target.rendered["services"]
+        if service.goes_back and name not in target.rendered["services"]
     ]
     if missing:
         raise PrepareError(
@@ -99,7 +99,7 @@ def _references(target: _targets.Target) -> dict[str, str]:
     return {
         name: _targets.compose_reference(target.staged, target.rendered, name)
         for name, service in target.release.services.items()
-        if service.code
+        if service.goes_back
     }
 
 
@@ -147,7 +147,7 @@ def _try_logins(target: _targets.Target, database_service: str, login: Login | N
     names = {database_service, login.container.name}
     names.update(alias for alias in (login.container.labels.get("com.docker.compose.service", ""),) if alias)
     warnings, tried = [], set()
-    for service in sorted(name for name, entry in target.release.services.items() if entry.code):
+    for service in sorted(name for name, entry in target.release.services.items() if entry.goes_back):
         environment = target.rendered["services"][service].get("environment") or {}
         for found in _logins.find({key: str(value) for key, value in environment.items() if value is not None}):
             where = f"{service} ({', '.join(found.variables)})"
@@ -162,6 +162,26 @@ def _try_logins(target: _targets.Target, database_service: str, login: Login | N
             except DatabaseError as error:
                 raise PrepareError(f"the database refuses the login that {where} would use: {error}") from error
     return warnings
+
+
+def _refuse_risk(running: _releases.Running, target: _targets.Target, volumes: Sequence[str]) -> None:
+    """Raise :class:`PrepareError` where a service would start another version on data that stay."""
+    risks = []
+    for name, then in target.release.services.items():
+        now = running.release.services.get(name)
+        kept = {
+            str(mount["Name"])
+            for state in running.containers
+            if state.service == name
+            for mount in state.mounts
+            if mount.get("Type") == "volume" and mount.get("RW", True)
+        } - set(volumes)
+        if then.along and not then.code and now is not None and kept:
+            risk = _plan.data_at_risk(now.reference, then.reference)
+            if risk:
+                risks.append(f"{name}: {risk}; name its volume in rollback_volumes: {', '.join(sorted(kept))}")
+    if risks:
+        raise PrepareError("data would be opened by another version: " + "; ".join(risks))
 
 
 def _orphans(running: _releases.Running, target: _targets.Target) -> tuple[list[str], list[str]]:
@@ -191,14 +211,20 @@ def prepare(
     start_first: Sequence[str] = (),
     fetch: bool = True,
     pull_timeout: float = 300,
+    whole: bool = False,
+    volumes: Sequence[str] = (),
 ) -> tuple[Prepared, _releases.Running]:
     """Find out everything that can fail, and have everything present; touch nothing that runs.
 
-    ``judge`` says whether the target can live with the database's schema. Raises :class:`PrepareError`, and what
+    ``judge`` says whether the target can live with the database's schema. ``whole`` takes every service along but the
+    database's, and ``volumes`` are those whose content goes back with them. Raises :class:`PrepareError`, and what
     reading, resolving and rendering raise.
     """
     running = _releases.read(client, application)
     target = _targets.resolve(client, store, application, running, name, staging, pull=fetch, timeout=pull_timeout)
+    if whole:
+        target = replace(target, release=target.release.all_along(database_service))
+        _refuse_risk(running, target, volumes)
     references = _references(target)
     steps = _image_steps(client, store, target, references, fetch=fetch, timeout=pull_timeout)
     warnings = [*target.warnings, *_try_logins(target, database_service, login)]
@@ -293,7 +319,7 @@ def _stateful(running: _releases.Running, target: _targets.Target) -> tuple[list
         return [], []
     start, drift = [], []
     for name, then in sorted(target.release.services.items()):
-        if then.code:
+        if then.goes_back:
             continue
         now = running.release.services.get(name)
         if now is None or not any(state in ("running", "healthy", "starting", "unhealthy") for state in now.states):
@@ -378,7 +404,7 @@ class Switch:
         try:
             if self.change is not None:
                 with self._step("stop"):
-                    stop(self.client, project.name, self._code_services())
+                    stop(self.client, project.name, self._services())
                 with self._step("database"):
                     self.change.carry_out()
             with self._step("files"):
@@ -416,10 +442,10 @@ class Switch:
         with contextlib.suppress(OSError, StoreError):
             self.store.journal(self.run, step, status, **details)
 
-    def _code_services(self) -> list[str]:
-        """Return the services that carry code in the release before or in the target."""
+    def _services(self) -> list[str]:
+        """Return the services that go back, in the release before or in the target."""
         releases = (self.before, self.prepared.target)
-        return sorted({name for release in releases for name, entry in release.services.items() if entry.code})
+        return sorted({name for release in releases for name, entry in release.services.items() if entry.goes_back})
 
     def _put_files(self, release: Release, source: str, commit: str, ref: str) -> None:
         src = self.prepared.project.src
@@ -563,7 +589,7 @@ class Switch:
         self._told("put back", "started")
         if self.change is not None:
             try:
-                stop(self.client, self.prepared.project.name, self._code_services())
+                stop(self.client, self.prepared.project.name, self._services())
                 self.change.put_back()
             except Exception as error:
                 # Started on a database that is not its own, the release could write what nobody can take back.
@@ -574,7 +600,7 @@ class Switch:
         project = Project(
             self.prepared.project.name, before.src, before.compose_files, before.env_files, before.profiles
         )
-        code = {name: entry for name, entry in before.services.items() if entry.code}
+        code = {name: entry for name, entry in before.services.items() if entry.goes_back}
         try:
             git = before.git
             self._put_files(

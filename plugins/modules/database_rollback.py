@@ -125,6 +125,17 @@ options:
       - Seconds that the target has to become healthy.
     type: float
     default: 120
+  whole:
+    description:
+      - Take every service back but the database's server, as a full rollback does, and not only those that carry code.
+    type: bool
+    default: false
+  volumes:
+    description:
+      - With O(whole=true), the volumes whose content goes back too.
+    type: list
+    elements: str
+    default: []
   pull_timeout:
     description:
       - Seconds that fetching one image may take.
@@ -160,6 +171,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+volumes_set_aside:
+  description: Folders with the content that volumes had before.
+  returned: with O(state=switched)
+  type: list
+  elements: str
 plan:
   description:
     - The plan. C(how) is revert, restore, undo or nothing, with C(hash), C(steps), C(reasons), C(rejected), C(stake),
@@ -226,6 +242,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _migration_toolbox,
     _schema,
     _switching,
+    _volumes,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
@@ -262,6 +279,8 @@ def prepare(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> di
             rehearse=parameters["rehearse"],
             jobs=parameters["jobs"],
             pull_timeout=parameters["pull_timeout"],
+            whole=parameters["whole"],
+            volumes=tuple(parameters["volumes"]),
         ),
         database_service=parameters["database_service"],
         pretend=pretend,
@@ -358,9 +377,21 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         change = _database_rollback.DatabaseChange(database, plan, tools, settings, pooler_of(database, parameters))
         if plan.how != dbplan.REVERT:
             change.incoming()
+    if plan.whole:
+        before = before.all_along(parameters["database_service"])
+    volumes = volumes_change(store, client, plan, run)
     _switching.bring_to_an_end()
     operation = _switching.Switch(
-        client, store, run, prepared, before, folder, deadline=parameters["deadline"], change=change
+        client,
+        store,
+        run,
+        prepared,
+        before,
+        folder,
+        deadline=parameters["deadline"],
+        change=_volumes.Changes(*(part for part in (change, volumes) if part is not None))
+        if change is not None or volumes is not None
+        else None,
     )
     timings = operation.carry_out()
     release, marked = _switching.record(client, store, run, application, plan.release, parameters["safety"])
@@ -374,11 +405,37 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         **expected(plan),
         "release": release,
         "set_aside": change.set_aside if change else "",
+        "volumes_set_aside": [entry.beside for entry in volumes.restored] if volumes else [],
         "outage": change.outage if change else 0.0,
         "rows": rows,
         "timings": timings,
-        "rollback_screen": ended(plan, change, timings, [*told, *marked]),
+        "rollback_screen": ended(plan, change, timings, [*volumes_told(volumes), *told, *marked]),
     }
+
+
+def volumes_change(store: Store, client: Any, plan: dbplan.DatabasePlan, run: str) -> _volumes.VolumesChange | None:
+    """Return the volumes' part of the plan, None where it has none. Raises PrepareError where it is not prepared."""
+    if not plan.volumes:
+        return None
+    restored = [entry for entry in _volumes.kept(store, run) if entry.name in plan.volumes and entry.inode]
+    missing = sorted(set(plan.volumes) - {entry.name for entry in restored})
+    if missing:
+        raise _switching.PrepareError(f"the content of {', '.join(missing)} was not restored beside the live one")
+
+    def told(step: str, status: str, **details: Any) -> None:
+        with contextlib.suppress(OSError, StoreError):
+            store.journal(run, step, status, **details)
+
+    return _volumes.VolumesChange(client, restored, told)
+
+
+def volumes_told(volumes: _volumes.VolumesChange | None) -> list[str]:
+    """Return where the content of each volume is that was live before."""
+    return (
+        [f"Volume {entry.name}: what was there is set aside as {entry.beside}" for entry in volumes.restored]
+        if volumes
+        else []
+    )
 
 
 def compare_rows(
@@ -480,6 +537,8 @@ def main() -> None:
             "plan": {"type": "str", "default": ""},
             "deadline": {"type": "float", "default": 120},
             "pull_timeout": {"type": "float", "default": 300},
+            "whole": {"type": "bool", "default": False},
+            "volumes": {"type": "list", "elements": "str", "default": []},
         },
         required_if=[
             ("state", "prepared", ("project_src",)),

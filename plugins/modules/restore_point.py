@@ -70,6 +70,13 @@ options:
       - Whether a new restore point has a dump of O(database).
     type: bool
     default: true
+  volumes:
+    description:
+      - Named volumes whose content a new restore point has, archived after the dump. One that cannot be swapped back
+        later is left out, with a note.
+    type: list
+    elements: str
+    default: []
   dump_jobs:
     description:
       - How many tables are dumped at once.
@@ -246,6 +253,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _releases,
     _retention,
     _schema,
+    _volumes,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
@@ -281,6 +289,9 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
         notes += save_images(client, store, running.release, always=parameters["save_images"] == "always")
     migrations, database, database_notes = record_database(client, store, folder, parameters)
     notes += database_notes
+    # After the dump: every object that one of its rows names is there then.
+    volumes, volume_notes = archive_volumes(client, folder, parameters)
+    notes += volume_notes
     health = parameters["health"] or _releases.health_of(running.containers, sorted(running.release.services))
     manifest = Manifest(
         id=point_id,
@@ -296,6 +307,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
         seconds=round((now() - started).total_seconds(), 3),
         migrations=migrations,
         database=database,
+        volumes=tuple(volumes),
         checksums=tree_checksums(folder),
         notes=tuple(notes),
     )
@@ -350,12 +362,32 @@ def keep_ready(client: Any, store: Store, manifest: Manifest, parameters: Mappin
     return _ready.after_backup(database_of(store, client, parameters), manifest.id, manifest.database, policy)
 
 
+def archive_volumes(client: Any, folder: str, parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Archive the volumes that were asked for; return what the manifest says of them, and notes."""
+    archived, notes = [], []
+    project = parameters["project_name"] or parameters["application"]
+    database = _volumes.of_service(client, project, parameters["database_service"]) if parameters["volumes"] else []
+    for name in parameters["volumes"]:
+        try:
+            content = _volumes.usable(client, project, name, database)
+        except _volumes.VolumeError as error:
+            notes.append(f"{error}; it is not part of this restore point")
+            continue
+        entry = _volumes.archive(content, name, os.path.join(folder, "volumes"))
+        if entry["written_to"]:
+            notes.append(f"volume {name} was written to while it was archived")
+        archived.append(entry)
+    return archived, notes
+
+
 def describe(manifest: Manifest) -> str:
     """Say in a few words what a restore point holds."""
     told = f"{len(manifest.release.services)} services, {len(manifest.release.files)} files"
     if manifest.database:
         rows = sum(manifest.database["rows"].values())
         told += f", database ({rows} rows, {manifest.database['bytes'] / 1e6:.1f} MB dump)"
+    for volume in manifest.volumes:
+        told += f", volume {volume['name']} ({volume['files']} files, {volume['bytes'] / 1e6:.1f} MB)"
     return told
 
 
@@ -518,7 +550,8 @@ def foretell(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[s
         store.point(parameters["id"])
         return {"changed": True, "id": parameters["id"], "rollback_screen": {"headline": f"would make it {state}"}}
     running = _releases.read(client, application_of(parameters))
-    parts = "release and database" if parameters["database"] and parameters["with_database"] else "release"
+    named = ["release"] + (["database"] if parameters["database"] and parameters["with_database"] else [])
+    parts = ", ".join([*named, *(f"volume {name}" for name in parameters["volumes"])])
     return {
         "changed": True,
         "release": running.release.id,
@@ -550,6 +583,7 @@ def main() -> None:
             "owner": {"type": "str", "default": ""},
             "labels": {"type": "list", "elements": "str", "default": []},
             "with_database": {"type": "bool", "default": True},
+            "volumes": {"type": "list", "elements": "str", "default": []},
             "dump_jobs": {"type": "int", "default": 2},
             "content_hash_limit": {"type": "int", "default": 512},
             "database_ready": {"type": "str", "choices": ["auto", "restored", "template", "none"], "default": "none"},

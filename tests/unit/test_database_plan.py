@@ -161,6 +161,15 @@ PLAN = DatabasePlan(
           "swap the database of 20261122T131500.123Z in; what is live is set aside", "start the services"]),
         (replace(PLAN, how="undo", target="shop_old_1", ready=True, migrations=(), release=QUIET),
          ["stop the services that carry code", "swap shop_old_1 in; what is live is set aside", "start the services"]),
+        (replace(PLAN, how="restore", ready=True, migrations=(), release=QUIET, whole=True, volumes=("files",)),
+         ["restore the content of volume files beside the live one, and compare it",
+          "stop all services but the database's",
+          "swap the database of 20261122T131500.123Z in; what is live is set aside",
+          "swap the content of volume files in; what is there is set aside", "start the services"]),
+        (replace(PLAN, how="nothing", release=QUIET, whole=True, volumes=("files",)),
+         ["restore the content of volume files beside the live one, and compare it",
+          "stop all services but the database's",
+          "swap the content of volume files in; what is there is set aside", "start the services"]),
         (replace(PLAN, how="nothing", release=QUIET), []),
         (replace(PLAN, how="nothing"), ["pull from the registry by digest: backend",
                                         "replace the containers of backend"]),
@@ -177,7 +186,12 @@ PASSING = {"recorded", "ready", "reasons", "rejected", "stake", "warnings", "lab
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DatabasePlan)])
 def test_an_approval_is_bound_to_what_the_plan_does(name: str) -> None:
-    others: dict[str, Any] = {"release": replace(RELEASE, replace=()), "ready": True}
+    others: dict[str, Any] = {
+        "release": replace(RELEASE, replace=()),
+        "ready": True,
+        "whole": True,
+        "volumes": ("shop_files",),
+    }
     value = getattr(PLAN, name)
     other = others.get(name, f"{value}x" if isinstance(value, str) else ())
     assert (replace(PLAN, **{name: other}).hash == PLAN.hash) is (name in PASSING)

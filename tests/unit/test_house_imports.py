@@ -47,6 +47,7 @@ WORLD = {
     "_swap",
     "_switching",
     "_targets",
+    "_volumes",
 }
 
 # What a pure helper has no business with, although it comes with Python.
@@ -215,14 +216,17 @@ ROLE_FILES = sorted(
     if path.suffix in (".yml", ".yaml", ".j2")
 )
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+PLAYBOOK_TASKS = sorted((ROOT / "playbooks" / "tasks").glob("*.yml"))
 ROLE_ACTIONS = {"ansible.builtin.import_role", "ansible.builtin.include_role", "import_role", "include_role"}
-# Beside roles: what refuses, ends a rescue, passes results on, and steers the play itself.
+# Beside roles: what refuses, ends a rescue, passes results on, remembers and steers the play itself.
 PLAYBOOK_ACTIONS = {
     "ansible.builtin.assert",
     "ansible.builtin.fail",
     "ansible.builtin.set_stats",
     "ansible.builtin.meta",
     "ansible.builtin.import_tasks",
+    "ansible.builtin.include_tasks",
+    "ansible.builtin.set_fact",
 }
 TASK_WORDS = {
     "name", "when", "block", "rescue", "always", "vars", "tags", "become", "become_user", "run_once", "delegate_to",
@@ -282,6 +286,24 @@ def test_collection_variables_are_read_in_defaults_alone(path: Path) -> None:
     assert not read, f"{sorted(read)}: give the role a variable of its own, whose default reads it"
 
 
+def roles_in(tasks: list[dict[str, Any]] | None) -> int:
+    """How many roles tasks of a playbook call; nothing else of theirs does work."""
+    roles = 0
+    for task in tasks_of(tasks):
+        action = action_of(task)
+        assert action in ROLE_ACTIONS | PLAYBOOK_ACTIONS, f"{task.get('name')}: {action} belongs into a role"
+        if action in ROLE_ACTIONS:
+            roles += 1
+            assert task[action]["name"].startswith("schedgen.rollback."), "a role is called by its full name"
+    return roles
+
+
+@pytest.mark.parametrize("path", PLAYBOOK_TASKS, ids=by_name)
+def test_the_tasks_that_playbooks_share_call_roles(path: Path) -> None:
+    roles_in(yaml.safe_load(path.read_text()))
+    assert any(path.name in other.read_text() for other in (*PLAYBOOKS, *PLAYBOOK_TASKS) if other != path)
+
+
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=by_name)
 def test_a_playbook_is_a_list_of_roles(path: Path) -> None:
     plays = yaml.safe_load(path.read_text())
@@ -292,12 +314,7 @@ def test_a_playbook_is_a_list_of_roles(path: Path) -> None:
             continue
         roles += len(play.get("roles", []))
         for part in ("pre_tasks", "tasks", "post_tasks", "handlers"):
-            for task in tasks_of(play.get(part)):
-                action = action_of(task)
-                assert action in ROLE_ACTIONS | PLAYBOOK_ACTIONS, f"{task.get('name')}: {action} belongs into a role"
-                if action in ROLE_ACTIONS:
-                    roles += 1
-                    assert task[action]["name"].startswith("schedgen.rollback."), "a role is called by its full name"
+            roles += roles_in(play.get(part))
         for role in play.get("roles", []):
             named = role if isinstance(role, str) else role.get("role", role.get("name", ""))
             assert named.startswith("schedgen.rollback."), "a role is called by its full name"

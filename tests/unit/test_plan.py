@@ -20,6 +20,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
 from ansible_collections.schedgen.rollback.plugins.module_utils._plan import (
     Image,
     Plan,
+    data_at_risk,
     full_reference,
     parse_images,
     plan_from_dict,
@@ -259,3 +260,22 @@ def test_a_target_that_no_restore_point_describes() -> None:
         env_files=(".env",),
         profiles=("mail",),
     )
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "words"),
+    [
+        ("redis:7.2", "redis:7.0", ""),
+        ("redis:7.2", "redis:6.2", "its data were written by version 7"),
+        ("registry.example/redis:v8", "registry.example/redis:v7", "its data were written by version 8"),
+        ("minio:latest", "minio:2024", ""),
+        ("redis:7-alpine", "redis:7", "its data were written with the C library musl, and redis:7 has glibc"),
+        ("redis:7-bookworm", "redis:7-alpine", "its data were written with the C library glibc"),
+        ("proxy:a", "other:alpine", ""),
+        ("redis@sha256:aa", "redis@sha256:bb", ""),
+    ],
+)
+def test_another_image_on_data_that_stay(now: str, then: str, words: str) -> None:
+    told = data_at_risk(now, then)
+    assert bool(told) is bool(words)
+    assert words in told
