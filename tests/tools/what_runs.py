@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -47,6 +48,17 @@ def database() -> dict[str, object]:
     }
 
 
+def objects() -> str:
+    """Identify what the object store's volume holds, but for the documents of the client that writes all the time."""
+    look = ["docker", "volume", "inspect", "--format", "{{.Mountpoint}}", "schedgen_minio_data"]
+    folder = Path(subprocess.run(look, capture_output=True, text=True, check=True).stdout.strip())
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith("load-"):
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def main() -> None:
     """Look and print."""
     head = subprocess.run(
@@ -54,6 +66,7 @@ def main() -> None:
     )
     found = {
         **database(),
+        "objects": objects(),
         "images": lab_client.running_images(),
         "containers": sorted(entry["Id"] for entry in lab_client.containers()),
         "unhealthy": lab_client.unhealthy(),
