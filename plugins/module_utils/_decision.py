@@ -52,7 +52,6 @@ _NEEDS = {
     "prometheus": "Prometheus: see why it did not answer",
     "assertions": "the application's own SQL assertions: declare rollback_assertions",
     "rows": "row counts: see why the database could not be counted",
-    "checksums": "PostgreSQL's checksum failures: see why they could not be read",
     "logs": "the containers' logs: see why they could not be read",
 }
 
@@ -446,7 +445,8 @@ def _action(severity: str, branch: Branch, policy: Policy) -> str:
 def _needs(seen: Situation) -> tuple[str, ...]:
     told = []
     for what, why in seen.missing:
-        told.append(f"{_NEEDS.get(what, what)} ({why})")
+        if what in _NEEDS:
+            told.append(f"{_NEEDS[what]} ({why})")
     return tuple(dict.fromkeys(told))
 
 
@@ -587,7 +587,8 @@ def screen(decision: Decision) -> dict[str, Any]:
     lines += [f"Not {option}: {why}" for option, why in decision.rejected]
     lines += [f"At stake: {told}" for told in decision.stake]
     lines += [f"For a person: {told}" for told in decision.blockers]
-    lines += [f"To be surer: {told}" for told in decision.needs]
+    if not is_well(decision):
+        lines += [f"To be surer: {told}" for told in decision.needs]
     expected = decision.expected
     if expected:
         took = "not known" if expected["seconds"] is None else _report.duration(expected["seconds"])

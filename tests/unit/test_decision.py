@@ -120,7 +120,6 @@ def test_the_tree(changed: dict[str, Any], severity: str, kind: str, action: str
         ("services", {"services": []}, "quick"),
         ("health", {"health": {"verdict": "inconclusive", "reasons": [], "checks": []}}, "quick"),
         ("assertions", {"corruption": {}}, "quick"),
-        ("checksums", {"corruption": {}}, "quick"),
         ("rows", {"corruption": {}}, "quick"),
         ("prometheus", {}, "quick"),
         ("logs", {}, "quick"),

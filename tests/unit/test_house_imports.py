@@ -28,6 +28,7 @@ WORLD = {
     "_databases",
     "_declared",
     "_dump",
+    "_evidence",
     "_files",
     "_git",
     "_images",
