@@ -87,6 +87,10 @@ bench-quick: venv ## Measure the quick rollback against a plain `docker compose 
 bench-database: venv ## Measure backup, restore and swap of a database against pg_dump and pg_restore and the manual way
 	@python tests/benchmarks/bench_database.py
 
+.PHONY: bench-decision
+bench-decision: venv ## Measure evidence, decision and a verification of twelve probes
+	@python tests/benchmarks/bench_decision.py
+
 ##@ Release
 
 .PHONY: docs

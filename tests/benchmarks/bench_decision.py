@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -42,38 +41,6 @@ CHECKS: list[dict[str, Any]] = [
 ]
 
 
-def call(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Run a module on the reference application's host and return its result."""
-    done = subprocess.run(
-        [
-            "ansible",
-            "schedgen-demo",
-            "-i",
-            lab.INVENTORY,
-            "-m",
-            f"schedgen.rollback.{module}",
-            "-a",
-            json.dumps(arguments),
-        ],
-        env={**lab.environment(), "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "json"},
-        cwd=lab.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"]["schedgen-demo"]
-    return result
-
-
-def evidence() -> dict[str, Any]:
-    """Return the evidence as the role gathers it, with the application's own variables."""
-    done = lab.playbook("assess", "-v")
-    assert done.rc == 0, done.screen
-    found: dict[str, Any] = lab.evidence()
-    return found
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,22 +52,19 @@ def main() -> None:
     lab.lab("deploy", "http-500")
     observed, decided, verified, slowest = [], [], [], []
     for number in range(chosen.rounds):
-        found = evidence()
+        found = lab.evidence()
         started = time.monotonic()
         decision = _decision.decide([found], _decision.Policy())
         took = time.monotonic() - started
         assert decision.type == "quick", decision
         observed.append(found["seconds"])
         decided.append(found["seconds"] + took)
-        result = call(
+        result = lab.module(
             "health_info",
-            {
-                "application": "schedgen",
-                "checks": CHECKS,
-                "derive": "never",
-                "successes": 1,
-                "database": {"name": "schedgen", "service": "postgres", "user": "schedgen"},
-            },
+            checks=CHECKS,
+            derive="never",
+            successes=1,
+            database={"name": "schedgen", "service": "postgres", "user": "schedgen"},
         )
         assert result["verdict"] == "healthy", result["reasons"]
         verified.append(result["seconds"])

@@ -237,3 +237,12 @@ def module(name: str, *options: str, **arguments: Any) -> dict[str, Any]:
     if "{" not in done.stdout:
         raise AssertionError(f"{name} gave no result: {done.stdout}{done.stderr}")
     return cast("dict[str, Any]", json.loads(done.stdout[done.stdout.index("{") :]))
+
+
+def evidence(**more: Any) -> dict[str, Any]:
+    """Return what is observed of the application, with the variables that its operators use."""
+    names = ("project_src", "code_services", "config_paths", "database", "database_service", "database_user")
+    named = ("migration_tool", "assertions", "traffic")
+    arguments = {name: f"{{{{ rollback_{name} }}}}" for name in (*names, *named)}
+    found = module("deployment_info", **{**arguments, "checks": "{{ rollback_health_checks }}", **more})
+    return cast("dict[str, Any]", found["evidence"])

@@ -1,0 +1,163 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is observed of the reference application with each of its releases, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import lab_client as lab
+import pytest
+
+thorough = pytest.mark.thorough
+
+
+def deployed(version: str) -> dict[str, Any]:
+    lab.lab("deploy", version)
+    return lab.evidence()
+
+
+def missing(evidence: dict[str, Any]) -> dict[str, str]:
+    return {entry["what"]: entry["why"] for entry in evidence["missing"]}
+
+
+def down(evidence: dict[str, Any]) -> set[str]:
+    return {entry["service"] for entry in evidence["services"] if entry["verdict"] == "unhealthy"}
+
+
+def test_a_release_that_is_well(at_v1: str) -> None:
+    found = deployed("v1.1")
+    assert found["health"]["verdict"] == "healthy"
+    assert (found["running"]["label"], found["candidate"]["id"]) == ("v1.1", at_v1)
+    assert found["changed"]["images"] == ["backend", "frontend", "pdf-worker"]
+    assert found["schema"]["verdict"] == "equal"
+    assert down(found) == set()
+    assert {entry["service"] for entry in found["services"] if entry["code"]} == set(lab.CODE_SERVICES)
+    assert [entry["verdict"] for entry in found["corruption"]["assertions"]] == ["healthy"] * 4
+    assert (found["traffic"]["requests"], found["traffic"]["failed"]) == (20, 0)
+    assert set(missing(found)) <= {"checksums"}
+    assert found["durations"][0]["type"] == "backup"
+
+
+@thorough
+def test_a_release_that_answers_500(at_v1: str) -> None:
+    found = deployed("http-500")
+    assert found["candidate"]["id"] == at_v1
+    assert found["traffic"]["error_rate"] == 0.5
+    assert any(sample.endswith("/api/jobs?limit=1: 500") for sample in found["traffic"]["samples"])
+    assert down(found) == set()
+
+
+@thorough
+def test_a_release_that_is_slow(at_v1: str) -> None:  # noqa: ARG001
+    found = deployed("slow")
+    assert found["traffic"]["p95"] >= 2.0
+    assert found["traffic"]["failed"] == 0
+
+
+@thorough
+@pytest.mark.parametrize(("version", "words"), [("crash", "restart"), ("never-healthy", "unhealthy")])
+def test_a_release_that_does_not_come_up(at_v1: str, version: str, words: str) -> None:  # noqa: ARG001
+    found = deployed(version)
+    assert "backend" in down(found)
+    backend = next(entry for entry in found["services"] if entry["service"] == "backend")
+    assert words in backend["reason"]
+    assert found["health"]["verdict"] == "unhealthy"
+
+
+def test_a_configuration_that_is_bad(at_v1: str) -> None:  # noqa: ARG001
+    secret = (lab.PROJECT / ".env").read_text()
+    found = deployed("config-bad")
+    assert found["changed"]["images"] == []
+    assert {"path": ".env", "kind": "env", "change": "changed", "keys": ["DATABASE_HOST"]} in found["changed"]["files"]
+    assert "backend" in found["changed"]["configuration"]
+    assert "backend" in down(found)
+    for line in secret.splitlines():
+        if "PASSWORD" in line:
+            assert line.partition("=")[2] not in json.dumps(found)
+
+
+@thorough
+@pytest.mark.parametrize(
+    ("version", "verdict", "revert"),
+    [
+        ("v2", "compatible", "loses nothing"),
+        ("migration-fails", "compatible", "loses nothing"),
+        ("migration-destructive", "incompatible", "cannot"),
+    ],
+)
+def test_migrations(at_v1: str, version: str, verdict: str, revert: str) -> None:  # noqa: ARG001
+    found = deployed(version)
+    assert found["schema"]["verdict"] == verdict
+    assert found["schema"]["added"]
+    assert revert == found["schema"]["revert"] or found["schema"]["revert"] == "destroys"
+
+
+def test_damaged_data_are_found_by_what_has_to_be_true(at_v1: str) -> None:  # noqa: ARG001
+    found = deployed("corruption")
+    assert found["health"]["verdict"] == "healthy"
+    wrong = [entry["name"] for entry in found["corruption"]["assertions"] if entry["verdict"] == "unhealthy"]
+    assert wrong == ["every job was queued"]
+    written = {entry["table"]: entry for entry in found["written"]["tables"]}
+    assert written["public.job_events"]["deleted"] > 0
+    assert written["public.jobs"]["updated"] > 0
+
+
+def test_what_is_fewer_than_it_may_be(at_v1: str) -> None:  # noqa: ARG001
+    lab.lab("deploy", "v1.1")
+    lab.docker("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "DELETE FROM job_events WHERE id % 3 = 0")
+    rows = lab.evidence()["corruption"]["rows"]
+    assert [(entry["table"], entry["exceeded"]) for entry in rows] == [("public.job_events", True)]
+    assert not lab.evidence(row_limits={"job_events": 0.5})["corruption"]["rows"][0]["exceeded"]
+
+
+def test_no_restore_point(prepared_lab: None) -> None:  # noqa: ARG001
+    lab.lab("reset", "v1")
+    found = lab.evidence()
+    assert found["candidate"] is None
+    assert found["no_candidate"] == "there is no restore point"
+    assert {"candidate", "schema", "rows"} <= set(missing(found))
+    assert found["health"]["verdict"] == "healthy"
+
+
+@pytest.fixture
+def stopped_database(at_v1: str) -> Iterator[str]:
+    lab.docker("stop", "schedgen-postgres")
+    yield at_v1
+    lab.docker("start", "schedgen-postgres")
+
+
+def test_a_database_that_does_not_run(stopped_database: str) -> None:  # noqa: ARG001
+    found = lab.evidence()
+    assert "postgres" in down(found)
+    assert found["schema"] is None
+    assert {"schema", "rows", "checksums"} <= set(missing(found))
+    assert found["health"]["verdict"] == "unhealthy"
+
+
+def test_a_project_that_is_not_there(at_v1: str) -> None:  # noqa: ARG001
+    found = lab.module(
+        "deployment_info", code_services=["backend"], project_src="/nonexistent", project_name="nosuch"
+    )["evidence"]  # fmt: skip
+    assert found["health"]["verdict"] == "unhealthy"
+    assert "candidate" in missing(found)
+    assert found["running"]["release"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"assertions": [{"name": "x", "query": "SELECT 1", "nonsense": 1}]}, "nonsense"),
+        ({"traffic": {"speed": 9}}, "traffic has no 'speed'"),
+        ({"traffic": {"requests": "many"}}, "traffic: requests is 'many'"),
+        ({"row_limits": {"jobs": "few"}}, "which is no number"),
+        ({"checks": [{"type": "magic"}]}, "magic"),
+    ],
+)
+def test_what_is_declared_wrongly_is_said(prepared_lab: None, arguments: dict[str, Any], words: str) -> None:  # noqa: ARG001
+    found = lab.module("deployment_info", code_services=["backend"], project_src="/nonexistent", **arguments)
+    assert words in found["msg"]
+    assert "Nothing was touched" in found["msg"]
