@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from ansible_collections.schedgen.rollback.plugins.module_utils import _checklist
+
 OUTCOMES = ("success", "nothing to do", "failed", "interrupted")
 
 
@@ -91,12 +93,16 @@ def _decided(decision: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def title(report: Mapping[str, Any]) -> str:
+    """Return what kind of run it was, in words."""
+    kind = str(report["type"]).capitalize()
+    return kind if kind in ("Backup", "Monitor", "Drill") else f"{kind} rollback"
+
+
 def markdown(report: Mapping[str, Any]) -> str:
     """Return the report for people."""
-    kind = str(report["type"]).capitalize()
-    title = kind if kind == "Backup" else f"{kind} rollback"
     lines = [
-        f"# {title} of {report['application']}: {report['outcome']}",
+        f"# {title(report)} of {report['application']}: {report['outcome']}",
         "",
         "| | |",
         "| --- | --- |",
@@ -118,13 +124,13 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += _decided(report.get("decision") or {})
     if plan.get("steps"):
         lines += ["", "## Plan", ""] + [f"{number}. {step}" for number, step in enumerate(plan["steps"], start=1)]
-    for title, sentences in (
+    for heading, sentences in (
         ("Reasons", plan.get("reasons", ())),
         ("Rejected", [f"{option}: {why}" for option, why in plan.get("rejected", ())]),
         ("At stake", plan.get("stake", ())),
     ):
         if sentences:
-            lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
+            lines += ["", f"## {heading}", "", *(f"- {sentence}" for sentence in sentences)]
     if plan.get("warnings"):
         lines += ["", "## Warnings", ""] + [f"- {warning}" for warning in plan["warnings"]]
     lines += ["", "## Timeline", "", "| after | step | | |", "| --- | --- | --- | --- |"]
@@ -141,4 +147,12 @@ def markdown(report: Mapping[str, Any]) -> str:
             lines += [
                 _row(probe["name"], probe["verdict"], f"{probe['seconds']} s", probe["message"]) for probe in probes
             ]
+    checked = _checklist.lines(report)
+    for heading in dict.fromkeys(line.title for line in checked):
+        lines += ["", f"## {heading}", ""]
+        lines += [
+            f"- [{'x' if line.done else ' '}] {line.text}: {' '.join(line.told.split())}"
+            for line in checked
+            if line.title == heading
+        ]
     return "\n".join(lines) + "\n"

@@ -128,6 +128,10 @@ report:
   description: The report in Markdown.
   returned: with O(state=finished)
   type: str
+page:
+  description: The report as one HTML page that needs nothing else.
+  returned: with O(state=finished)
+  type: str
 rollback_screen:
   description: What the operator's screen shows of this.
   returned: always
@@ -141,7 +145,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.schedgen.rollback.plugins.module_utils import _arguments, _failure, _report
+from ansible_collections.schedgen.rollback.plugins.module_utils import _arguments, _failure, _report, _report_page
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import identifier
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
     Frozen,
@@ -161,6 +165,7 @@ def write_report(store: Store, run: str, outcome: str, facts: Mapping[str, Any])
         os.path.join(folder, "report.json"), json.dumps(report, indent=1, ensure_ascii=False, default=str) + "\n"
     )
     write_file(os.path.join(folder, "report.md"), _report.markdown(report))
+    write_file(os.path.join(folder, "report.html"), _report_page.page(report))
     return report
 
 
@@ -221,7 +226,7 @@ def finish(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         {"label": "Outcome", "value": outcome},
         {"label": "Duration", "value": _report.against_window(report["seconds"], report["window"])},
-        {"label": "Report", "value": os.path.join(path, "report.md")},
+        {"label": "Report", "value": os.path.join(path, "report.html")},
         {"label": "Journal", "value": os.path.join(path, "journal.jsonl")},
         {"label": "Restore points", "value": store.points_dir},
     ]
@@ -232,6 +237,7 @@ def finish(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": report["seconds"],
         "outcome": outcome,
         "report": _report.markdown(report),
+        "page": _report_page.page(report),
         "rollback_screen": {"headline": f"{outcome}; report written", "rows": rows},
     }
 

@@ -206,6 +206,24 @@ Next: look
 | check | verdict | took | |
 | --- | --- | --- | --- |
 | login | unhealthy | 0.2 s | 500 |
+
+## Before the rollback
+
+- [x] Identify the issue and root cause: 500s on login
+- [x] Determine rollback scope (app, database, full): quick: v2 to v1
+- [ ] Take backup of current state: none was taken
+- [ ] Notify team of rollback action: nobody was told by this run: set rollback_notify, or tell the team
+- [x] Document the issue: this report
+- [x] Prepare verification steps: 1 check
+
+## After the rollback
+
+- [ ] Verify System Health: unhealthy: login answers 500; run verify-deployment.yml
+- [ ] Monitor Metrics: run ansible-playbook monitor.yml
+- [ ] Notify Stakeholders: tell the team and the users
+- [x] Document Incident: this report; add what only people know
+- [ ] Plan Fix: schedule a fix of v2 and deploy it with its own verification
+- [ ] Review Process: look through the lines that are open here, and what took long
 """
     )
 
@@ -223,6 +241,8 @@ def test_what_is_not_there_has_no_heading() -> None:
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# Full rollback of schedgen: success",
         "## Timeline",
+        "## Before the rollback",
+        "## After the rollback",
     ]
 
 
