@@ -10,6 +10,10 @@ from datetime import datetime
 from typing import Any
 
 OUTCOMES = ("success", "nothing to do", "failed", "interrupted")
+#: What a run without the lock may take beyond its window before it counts as killed, in seconds.
+UNLOCKED_GRACE = 300.0
+#: Runs that are no rollback, and what their reports are headed with.
+_TITLES = {"backup": "Backup", "monitor": "Monitoring"}
 
 
 def duration(seconds: float) -> str:
@@ -18,6 +22,15 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def may_still_run(journal: Sequence[Mapping[str, Any]], now: datetime) -> bool:
+    """Whether a run that holds no lock may still be at work: its window, and some minutes to end, are not over."""
+    begin = next((entry for entry in journal if entry.get("step") == "run" and entry.get("status") == "started"), None)
+    if begin is None or begin.get("lock", True):
+        return False
+    started = datetime.fromisoformat(begin["at"])
+    return (now - started).total_seconds() < float(begin.get("window", 0)) + UNLOCKED_GRACE
 
 
 def _row(*cells: Any) -> str:
@@ -75,8 +88,8 @@ def build(
 
 def markdown(report: Mapping[str, Any]) -> str:
     """Return the report for people."""
-    kind = str(report["type"]).capitalize()
-    title = kind if kind == "Backup" else f"{kind} rollback"
+    kind = str(report["type"])
+    title = _TITLES.get(kind, f"{kind.capitalize()} rollback")
     lines = [
         f"# {title} of {report['application']}: {report['outcome']}",
         "",

@@ -21,6 +21,7 @@ HOME = "ansible_collections.schedgen.rollback.plugins."
 
 # The helpers that run commands, talk to servers or touch files. Every other one is pure.
 WORLD = {
+    "_burst",
     "_catalog_reader",
     "_command",
     "_compose",
@@ -47,6 +48,7 @@ WORLD = {
     "_swap",
     "_switching",
     "_targets",
+    "_watching",
 }
 
 # What a pure helper has no business with, although it comes with Python.
