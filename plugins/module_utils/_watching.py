@@ -73,9 +73,8 @@ class Watch:
         self.series: list[Round] = []
         known = self._read()
         self.setting = known or self._begin()
-        self.doors = _checks.parse_checks(self._doors())
-        self._checks = self._collect()
-        self._fixed = _with_prometheus(self._checks, wanted.prometheus, limits)
+        self.doors = self._doors()
+        self._fixed = _with_prometheus(self._collect(), wanted.prometheus, limits)
 
     def _read(self) -> Setting | None:
         if not (self._store and self._folder):
@@ -114,18 +113,17 @@ class Watch:
             checks.append({"type": "sql", "name": f"database {database.name}"})
         return _probes.collect(wanted.site, checks, (), "never")
 
-    def _doors(self) -> list[dict[str, Any]]:
-        traffic = self.wanted.traffic
-        if traffic.get("urls"):
-            return [
-                {"type": "http", "url": url, "validate_certs": traffic.get("validate_certs", True)}
-                for url in traffic["urls"]
-            ]
-        return [
-            {"type": "http", "url": item["url"], "validate_certs": item.get("validate_certs", True)}
-            for item in self.setting.derived
-            if item["type"] == "http" and item.get("url")
+    def _doors(self) -> tuple[Check, ...]:
+        """What users ask for: where the operator says so, else what critical checks ask, else the published ports."""
+        if self.wanted.traffic.get("urls"):
+            return _checks.parse_checks(_front_doors(self.wanted.traffic))
+        declared = [
+            check
+            for check in _checks.parse_checks(self.wanted.declared)
+            if check.type == "http" and check.critical and check.options["url"] and check.options["method"] == "GET"
         ]
+        derived = [item for item in self.setting.derived if item["type"] == "http" and item.get("url")]
+        return tuple(declared) or _checks.parse_checks(derived)
 
     @property
     def over(self) -> bool:
@@ -230,14 +228,21 @@ class Watch:
 def traffic(declared: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the front door is. Raises ValueError."""
     urls = declared.get("urls") or []
-    if isinstance(urls, str):
-        urls = [urls]
-    doors = [{"type": "http", "url": url, "validate_certs": declared.get("validate_certs", True)} for url in urls]
+    found = {**declared, "urls": [urls] if isinstance(urls, str) else list(urls)}
     try:
-        _checks.parse_checks(doors)
+        _checks.parse_checks(_front_doors(found))
     except ValueError as error:
         raise ValueError(f"traffic: {error}") from None
-    return {**declared, "urls": list(urls)}
+    return found
+
+
+def _front_doors(declared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    certificates = declared.get("validate_certs", True)
+    # Two addresses can be the same for people, whose secret part differs: the number keeps their names apart.
+    return [
+        {"type": "http", "name": f"front door {number}", "url": url, "validate_certs": certificates}
+        for number, url in enumerate(declared["urls"], start=1)
+    ]
 
 
 def prometheus(declared: Mapping[str, Any]) -> dict[str, Any]:

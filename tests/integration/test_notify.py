@@ -300,7 +300,7 @@ def test_with_nothing_configured_it_says_who_is_called(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-CONTACTS = [
+CONTACTS: list[dict[str, Any]] = [
     {"role": "on-call", "name": "Kim", "contact": "+1 555 0100", "targets": ["first"], "wait": 2},
     {"role": "devops-team", "targets": ["second"], "wait": 60},
     {"role": "technical-lead", "name": "Sam", "targets": ["third"]},

@@ -71,7 +71,7 @@ def web() -> Iterator[Web]:
             self.end_headers()
             self.wfile.write(b"ok")
 
-        do_PUT = do_POST
+        do_PUT = do_POST  # noqa: N815
 
         def log_message(self, *_arguments: Any) -> None:
             """Stay quiet."""
@@ -104,9 +104,7 @@ def mail() -> Iterator[Mail]:
 
     class Handler:
         async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
-            found.got.append(
-                email.message_from_bytes(envelope.content, policy=email.policy.default)  # type: ignore[arg-type]
-            )
+            found.got.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
             return "250 OK"
 
     def admit(_server: Any, _session: Any, _envelope: Any, _mechanism: str, auth: Any) -> AuthResult:
