@@ -94,8 +94,8 @@ options:
         default: ""
   traffic:
     description:
-      - Where the front door is, in C(urls), and C(validate_certs). Without C(urls), what critical checks of type C(http)
-        ask for, and without such checks the published ports that speak HTTP.
+      - Where the front door is, in C(urls), and C(validate_certs). Without C(urls), what critical checks of type
+        C(http) ask for, and without such checks the published ports that speak HTTP.
       - No answer, and an answer with a status from 500, count as failed.
     type: dict
     default: {}

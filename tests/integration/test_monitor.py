@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, schedgen.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""monitor.yml on the reference application: what it sees, when it ends, whom it calls, and what it keeps nobody from."""
+"""monitor.yml on the reference application: what it sees, when it ends, and whom it calls."""
 
 from __future__ import annotations
 
