@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 name: escalation_levels
 short_description: Put the contacts of an escalation in the order in which they are called
 description:
-  - Returns the levels, rows that say who is to be called, and what is wrong with the declaration.
+  - Returns the levels, and rows and lines that say who is to be called and what is wrong with the declaration.
 author:
   - schedgen.rollback contributors (@schedgen)
 positional: targets, wait
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: A mapping with C(levels), C(rows) and C(wrong).
+  description: A mapping with C(levels), C(rows) and C(lines).
   type: dict
 """
 
@@ -51,9 +51,11 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import _notice
 
 
 def escalation_levels(contacts: Any, targets: Any = (), wait: Any = 300.0) -> dict[str, Any]:
-    """Return the levels of an escalation, its call list and the mistakes in its declaration."""
+    """Return the levels of an escalation, and its call list with the mistakes in the declaration."""
     levels, wrong = _notice.levels(contacts, targets, float(wait))
-    return {"levels": levels, "rows": _notice.call_list(contacts), "wrong": wrong}
+    rows = _notice.call_list(contacts)
+    lines = [*(f"{row['label']}: {row['value']}" for row in rows), *wrong]
+    return {"levels": levels, "rows": rows, "lines": lines}
 
 
 class FilterModule:

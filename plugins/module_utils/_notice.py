@@ -203,10 +203,10 @@ def call(target: Target, fields: Mapping[str, str]) -> tuple[str, dict[str, Any]
 def place(target: Target) -> str:
     """Where a message goes, as far as that may be shown: the path of a webhook is its password."""
     if target.type == "webhook":
-        parts = urlsplit(str(target.options.get("url", "")))
-        return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}"
+        parts = urlsplit(str(target.options.get("url") or ""))
+        return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}" if parts.netloc else ""
     if target.type == "email":
-        to = target.options.get("to")
+        to = target.options.get("to") or ""
         return ", ".join(map(str, to)) if isinstance(to, (list, tuple)) else str(to)
     argv = target.options.get("argv")
     return str(argv[0]).rsplit("/", 1)[-1] if isinstance(argv, (list, tuple)) and argv else ""
@@ -284,7 +284,11 @@ def told(event: str, deliveries: Iterable[Delivery], *, check: bool = False) -> 
         return {"headline": f"would tell of the {event}: {names}", "lines": [], "rows": []}
     value = "; ".join(part for part in (", ".join(good), f"NOT told: {', '.join(bad)}" if bad else "") if part)
     headline = f"told of the {event}: {', '.join(good)}" if good else f"nobody could be told of the {event}"
-    lines = [f"not told: {item.target}, {item.place}: {item.reason}" for item in found if not item.sent]
+    lines = [
+        f"not told: {item.target}{', ' if item.place else ''}{item.place}: {item.reason}"
+        for item in found
+        if not item.sent
+    ]
     return {"headline": headline, "lines": lines, "rows": [{"label": f"Told ({event})", "value": value}]}
 
 

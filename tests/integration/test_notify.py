@@ -228,7 +228,7 @@ def test_dead_receivers_stop_nothing(tmp_path: Path) -> None:
         "not told: gone, pager: ",
         "not told: fails, sh: it ended with code 3: no route",
         "not told: sleeps, sleep: no answer within 1 s",
-        "not told: typo, ://: unknown option ulr",
+        "not told: typo: unknown option ulr",
     ):
         assert told in done.text
     assert done.seconds < 30

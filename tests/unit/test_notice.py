@@ -189,6 +189,9 @@ def test_a_command_reads_the_message() -> None:
         (MAIL, "lead@example.org"),
         ({**MAIL, "to": "a@example.org"}, "a@example.org"),
         (PIPE, "page"),
+        ({"name": "typo", "type": "webhook", "ulr": "x"}, ""),
+        ({"name": "typo", "type": "email"}, ""),
+        ({"name": "typo", "type": "command"}, ""),
     ],
 )
 def test_the_place_tells_no_secret(declared: dict[str, Any], place: str) -> None:
@@ -265,6 +268,13 @@ DEAD = Delivery("lead", "email", "lead@example.org", False, "Connection refused"
             "nobody could be told of the start",
             ["not told: lead, lead@example.org: Connection refused"],
             ["NOT told: lead (Connection refused)"],
+        ),
+        (
+            [Delivery("typo", "webhook", "", False, "url is missing")],
+            False,
+            "nobody could be told of the start",
+            ["not told: typo: url is missing"],
+            ["NOT told: typo (url is missing)"],
         ),
         ([GOOD, DEAD], True, "would tell of the start: team, lead", [], []),
     ],
