@@ -207,8 +207,9 @@ class CallbackModule(Default):
     def _print(self, lines: Sequence[str], color: str | None = None) -> None:
         with self._lock:
             self._erase()
+            encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
             for line in lines:
-                self._display.display(line, color=color)
+                self._display.display(timeline.writable(line, encoding), color=color)
             if lines:
                 sys.stdout.flush()
 

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +36,16 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._health import O
 from ansible_collections.schedgen.rollback.plugins.module_utils._judge import Observation, Result
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import applied_query
 
+# Which library a type of check needs; one that is missing is found before the first round.
+_NEEDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
+    "container": (_libraries.docker,),
+    "image": (_libraries.docker,),
+    "log": (_libraries.docker,),
+    "http": (_libraries.requests,),
+    "prometheus": (_libraries.requests,),
+    "sql": (_libraries.psycopg2,),
+    "migrations": (_libraries.psycopg2,),
+}
 # What a probe may take beyond its own timeout before nobody waits for it any more.
 GRACE = 1.0
 MAX_BODY = 1024 * 1024
@@ -255,6 +265,30 @@ def derive(site: Site) -> list[dict[str, Any]]:
     return _checks.derive_checks(look_at_containers(site.client(), site.project), database, site.files())
 
 
+def collect(
+    site: Site, declared: Sequence[Mapping[str, Any]], required: Sequence[Mapping[str, Any]], derive_them: str
+) -> tuple[Check, ...]:
+    """Return the checks of an application: declared, required, and (``always``, or ``auto`` without any) derived.
+
+    Raises ValueError for a bad check, ``MissingLibrary``, and ``EngineError`` where they cannot be derived.
+    """
+    checks = _checks.parse_checks(_checks.merge_checks(declared, required))
+    if derive_them == "always" or (derive_them == "auto" and not _checks.parse_checks(declared)):
+        need(("container", "http"))
+        checks = _checks.parse_checks(_checks.merge_checks(declared, required, derive(site)))
+    if not site.database.host:
+        checks = _checks.of_the_database(checks, site.database.service)
+    need(check.type for check in checks)
+    return checks
+
+
+def need(types: Iterable[str]) -> None:
+    """Have the libraries that these types of checks need. Raises ``MissingLibrary``."""
+    for kind in types:
+        for library in _NEEDS.get(kind, ()):
+            library()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The probes: each returns facts for _judge, or raises Trouble
 # ---------------------------------------------------------------------------------------------------------------------
@@ -345,6 +379,11 @@ def _probe_http(check: Check, here: Glance, timeout: float) -> Mapping[str, Any]
             url = f"{options['scheme']}://{f'[{address}]' if ':' in address else address}{end}"
             calls.append((f"{options['scheme']}://{name}{end}", _http_call(check, url, timeout)))
     return {"answers": _all_of(calls, timeout)}
+
+
+def ask(door: Check) -> dict[str, Any]:
+    """Make the one request of a check of type ``http`` with a url; the answer names its trouble, if it had one."""
+    return _answer(_redact.redact_url(door.options["url"]), _http_call(door, door.options["url"], door.timeout))
 
 
 def _http_call(check: Check, url: str, timeout: float) -> Callable[[], dict[str, Any]]:

@@ -12,6 +12,10 @@ from typing import Any
 from ansible_collections.schedgen.rollback.plugins.module_utils import _checklist
 
 OUTCOMES = ("success", "nothing to do", "failed", "interrupted")
+#: What a run without the lock may take beyond its window before it counts as killed, in seconds.
+UNLOCKED_GRACE = 300.0
+#: Runs that are no rollback, and what their reports are headed with.
+_TITLES = {"backup": "Backup", "drill": "Drill", "monitor": "Monitoring"}
 
 
 def duration(seconds: float) -> str:
@@ -20,6 +24,15 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def may_still_run(journal: Sequence[Mapping[str, Any]], now: datetime) -> bool:
+    """Whether a run that holds no lock may still be at work: its window, and some minutes to end, are not over."""
+    begin = next((entry for entry in journal if entry.get("step") == "run" and entry.get("status") == "started"), None)
+    if begin is None or begin.get("lock", True):
+        return False
+    started = datetime.fromisoformat(begin["at"])
+    return (now - started).total_seconds() < float(begin.get("window", 0)) + UNLOCKED_GRACE
 
 
 def _row(*cells: Any) -> str:
@@ -95,8 +108,8 @@ def _decided(decision: Mapping[str, Any]) -> list[str]:
 
 def title(report: Mapping[str, Any]) -> str:
     """Return what kind of run it was, in words."""
-    kind = str(report["type"]).capitalize()
-    return kind if kind in ("Backup", "Monitor", "Drill") else f"{kind} rollback"
+    kind = str(report["type"])
+    return _TITLES.get(kind, f"{kind.capitalize()} rollback")
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -21,6 +21,10 @@ WIDTH = 80
 MARGIN = " " * 10
 HIDDEN = "The output is hidden, because the task has no_log set."
 
+# A small picture in a line of text, lowest first, and what stands for it where the output has no such characters.
+BLOCKS = "▁▂▃▄▅▆▇█"
+_PLAIN_BLOCKS = str.maketrans(BLOCKS, "_.:-=+*#")
+
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _PARTS = ("What happened:", "State:", "Next:")
 # What ansible-core 2.19 puts before the words of a module or an action.
@@ -66,6 +70,15 @@ def clean(text: str) -> str:
     """Return ``text`` without terminal escapes and control characters; tabs become spaces, line ends become ``\\n``."""
     plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n").expandtabs(4)
     return "".join(char for char in plain if char == "\n" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
+
+
+def writable(text: str, encoding: str) -> str:
+    """Return ``text`` with blocks drawn in ASCII where ``encoding`` has none."""
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_PLAIN_BLOCKS)
+    return text
 
 
 def columns(text: str) -> int:

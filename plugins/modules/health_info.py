@@ -284,7 +284,7 @@ rollback_screen:
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -292,32 +292,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import _checks, 
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import EngineError
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import explain
 from ansible_collections.schedgen.rollback.plugins.module_utils._health import Outcome
-
-# Which library a type of check needs; one that is missing is found before the first round.
-_NEEDS = {
-    "container": (_libraries.docker,),
-    "image": (_libraries.docker,),
-    "log": (_libraries.docker,),
-    "http": (_libraries.requests,),
-    "prometheus": (_libraries.requests,),
-    "sql": (_libraries.psycopg2,),
-    "migrations": (_libraries.psycopg2,),
-}
-
-
-def without_checks(log: Any) -> Callable[..., None]:
-    """Return a module's way to write to the host's log, made to leave out the declared checks.
-
-    Ansible writes the options of every module there; checks can hold logins and tokens, in values that nothing marks.
-    """
-
-    def write(module: Any, msg: str, log_args: dict[str, Any] | None = None) -> None:
-        if log_args and "checks" in log_args:
-            log_args = {**log_args, "checks": "(not logged)"}
-            msg = "Invoked with " + " ".join(f"{name}={value}" for name, value in log_args.items())
-        log(module, msg, log_args)
-
-    return write
 
 
 def argument_spec() -> dict[str, Any]:
@@ -378,7 +352,6 @@ def assess(params: Mapping[str, Any]) -> Outcome:
         params["deadline"], params["successes"], params["interval"], params["min_healthy"], params["fail_fast"]
     )
     site = site_of(params)
-    declared = _checks.parse_checks(params["checks"])
     wanted = params["containers"]
     required = _checks.required_checks(
         wanted.get("services") or (),
@@ -387,20 +360,10 @@ def assess(params: Mapping[str, Any]) -> Outcome:
         wanted.get("min_uptime") or 0.0,
         wanted.get("max_restarts"),
     )
-    checks = _checks.parse_checks(_checks.merge_checks(params["checks"], required))
-    if params["derive"] == "always" or (params["derive"] == "auto" and not declared):
-        for library in (_libraries.docker, _libraries.requests):
-            library()
-        try:
-            derived = _probes.derive(site)
-        except EngineError as error:
-            return _health.no_data(f"the checks could not be derived: {error}", time.monotonic() - started)
-        checks = _checks.parse_checks(_checks.merge_checks(params["checks"], required, derived))
-    if not site.database.host:
-        checks = _checks.of_the_database(checks, site.database.service)
-    for check in checks:
-        for library in _NEEDS.get(check.type, ()):
-            library()
+    try:
+        checks = _probes.collect(site, params["checks"], required, params["derive"])
+    except EngineError as error:
+        return _health.no_data(f"the checks could not be derived: {error}", time.monotonic() - started)
     return _probes.watch(site, checks, rules, started=started)
 
 
@@ -421,7 +384,7 @@ def as_result(outcome: Outcome) -> dict[str, Any]:
 def main() -> None:
     """Run as an Ansible module."""
     # ansible-test imports modules with a stand-in that has no log.
-    AnsibleModule.log = without_checks(getattr(AnsibleModule, "log", None))
+    AnsibleModule.log = _redact.log_without(getattr(AnsibleModule, "log", None), "checks")
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     invocation = {"module_args": _redact.redact_declared(module.params)}
     application = module.params["application"]

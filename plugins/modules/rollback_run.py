@@ -60,6 +60,12 @@ options:
       - Refuse to begin while deployments of the application are frozen, see M(schedgen.rollback.rollback_freeze).
     type: bool
     default: false
+  lock:
+    description:
+      - Whether the run takes the application's lock. With V(false) it keeps nobody out, and must change nothing on the
+        application.
+    type: bool
+    default: true
   window:
     description:
       - Target time in seconds. V(0) for none.
@@ -88,6 +94,14 @@ EXAMPLES = r"""
     reason: v3 answers 500
     window: 300
   register: begun
+
+- name: Begin a run that only looks, and keeps no rollback out
+  schedgen.rollback.rollback_run:
+    application: schedgen
+    state: started
+    type: monitor
+    lock: false
+    window: 600
 
 - name: End it
   schedgen.rollback.rollback_run:
@@ -170,10 +184,15 @@ def write_report(store: Store, run: str, outcome: str, facts: Mapping[str, Any])
 
 
 def end_interrupted(store: Store) -> list[str]:
-    """Write the report of every run that never ended; return their ids. Only the lock's holder may call this."""
+    """Write the report of every run that never ended; return their ids. Only the lock's holder may call this.
+
+    A run without the lock may still be at work: it is left alone as long as its own time allows.
+    """
     ended = []
     for run in store.runs():
         journal = store.read_journal(run)
+        if _report.may_still_run(journal, now()):
+            continue
         if journal and not os.path.exists(os.path.join(store.run_path(run), "report.json")):
             store.journal(run, "run", "interrupted")
             write_report(store, run, "interrupted", {"message": "The run was killed before it could end by itself."})
@@ -189,14 +208,16 @@ def start(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict
     if freeze is not None:
         raise Frozen(store.application, freeze)
     if pretend:
-        held = store.lock()
+        held = store.lock() if parameters["lock"] else None
         if held is not None and held.run != run and not store.expired(held) and not parameters["takeover"]:
             raise LockHeld(store.application, held)
         return {"changed": False, "run": "", "path": path, "taken_over": {}, "interrupted": [], "rollback_screen": {}}
-    stale = store.acquire(run, parameters["owner"], parameters["reason"], takeover=parameters["takeover"])
-    interrupted = end_interrupted(store)
+    stale, interrupted = None, []
+    if parameters["lock"]:
+        stale = store.acquire(run, parameters["owner"], parameters["reason"], takeover=parameters["takeover"])
+        interrupted = end_interrupted(store)
     store.begin_run(run)
-    begin = {key: parameters[key] for key in ("type", "owner", "reason", "window")}
+    begin = {key: parameters[key] for key in ("type", "owner", "reason", "window", "lock")}
     store.journal(run, "run", "started", **begin, taken_over=asdict(stale) if stale else None, interrupted=interrupted)
     lines = []
     if stale:
@@ -254,6 +275,7 @@ def main() -> None:
             "reason": {"type": "str", "default": ""},
             "takeover": {"type": "bool", "default": False},
             "respect_freeze": {"type": "bool", "default": False},
+            "lock": {"type": "bool", "default": True},
             "window": {"type": "float", "default": 0},
             "outcome": {"type": "str", "choices": ["success", "nothing to do", "failed"], "default": "success"},
             "facts": {"type": "dict", "default": {}},

@@ -21,6 +21,7 @@ HOME = "ansible_collections.schedgen.rollback.plugins."
 
 # The helpers that run commands, talk to servers or touch files. Every other one is pure.
 WORLD = {
+    "_burst",
     "_catalog_reader",
     "_command",
     "_compose",
@@ -49,6 +50,7 @@ WORLD = {
     "_switching",
     "_targets",
     "_volumes",
+    "_watching",
 }
 
 # What a pure helper has no business with, although it comes with Python.

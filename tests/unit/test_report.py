@@ -15,6 +15,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._report import (
     build,
     duration,
     markdown,
+    may_still_run,
 )
 
 BEGIN = datetime(2026, 11, 22, 13, 15, tzinfo=timezone.utc)
@@ -258,3 +259,30 @@ def test_words_of_others_do_not_break_the_tables() -> None:
     assert "| To | a\\|b |\n" in text
     assert "| 1.0 s | switch | failed | docker compose up failed:<br>a \\| b<br><br>c |\n" in text
     assert "| x\\|y | healthy | 1 s | 1<br>2 |\n" in text
+
+
+def test_a_watch_is_no_rollback() -> None:
+    found = markdown(report(outcome="failed") | {"type": "monitor"})
+    assert found.startswith("# Monitoring of schedgen: failed\n")
+
+
+@pytest.mark.parametrize(
+    ("begin", "after", "may"),
+    [
+        # Whoever holds the lock is known by the lock.
+        ({}, 1, False),
+        ({"lock": True}, 1, False),
+        ({"lock": False, "window": 600}, 1, True),
+        ({"lock": False, "window": 600}, 899, True),
+        ({"lock": False, "window": 600}, 900, False),
+        ({"lock": False}, 299, True),
+        ({"lock": False}, 300, False),
+    ],
+)
+def test_a_run_without_the_lock_may_still_be_at_work(begin: dict[str, Any], after: float, may: bool) -> None:
+    journal = [entry(0, "run", "started", type="monitor", **begin)]
+    assert may_still_run(journal, BEGIN + timedelta(seconds=after)) is may
+
+
+def test_a_run_without_a_start_is_not_at_work() -> None:
+    assert not may_still_run([], BEGIN)

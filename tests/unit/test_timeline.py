@@ -32,6 +32,20 @@ def test_clean(text: str, expected: str) -> None:
     assert timeline.clean(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "expected"),
+    [
+        ("errors ▁▂▃▄▅▆▇█", "utf-8", "errors ▁▂▃▄▅▆▇█"),
+        ("errors ▁▂▃▄▅▆▇█", "ascii", "errors _.:-=+*#"),
+        ("errors ▁", "latin-1", "errors _"),
+        ("errors ▁", "no such encoding", "errors _"),
+        ("plain", "ascii", "plain"),
+    ],
+)
+def test_a_small_picture_is_drawn_with_what_the_output_has(text: str, encoding: str, expected: str) -> None:
+    assert timeline.writable(text, encoding) == expected
+
+
 @pytest.mark.parametrize(("text", "expected"), [("", 0), ("abc", 3), ("漢字", 4), ("e\u0301", 1)])
 def test_columns(text: str, expected: int) -> None:
     assert timeline.columns(text) == expected
