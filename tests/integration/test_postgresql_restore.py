@@ -72,7 +72,8 @@ def test_a_dump_holds_what_a_dump_of_the_database_does_not(lab: Lab) -> None:
     globals_text = (Path(point.path) / recorded["globals"]["path"]).read_text()
     assert "CREATE ROLE web" in globals_text
     assert "SCRAM-SHA-256" in globals_text
-    assert {name.split("/")[1] for name in point.manifest.checksums} == {"dump", "schema.sql", "globals.sql"}
+    kept = {name.split("/")[1] for name in point.manifest.checksums}
+    assert kept == {"catalog.json", "dump", "schema.sql", "globals.sql"}
     assert oct((Path(point.path) / recorded["globals"]["path"]).stat().st_mode)[-3:] == "600"
 
 

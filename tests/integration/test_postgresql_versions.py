@@ -235,7 +235,7 @@ def published(tmp_path: Path) -> Iterator[pg_lab.Server]:
     try:
         told = subprocess.run([*compose, "port", "postgres", "5432"], check=True, capture_output=True, text=True)
         port = int(told.stdout.rpartition(":")[2])
-        server = pg_lab.Server(folder.name, folder.name, "127.0.0.1", port, password)
+        server = pg_lab.Server(folder.name, folder.name, "127.0.0.1", port, password=password)
         server.wait_for_login()
         pg_lab.fill(server)
         yield server
