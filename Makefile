@@ -57,7 +57,7 @@ test-fast: venv ## lint, units and sanity: before every commit
 
 .PHONY: molecule
 molecule: venv ## Every molecule scenario, on one shared reference application
-	@python tests/tools/stages.py molecule
+	@python tests/tools/stages.py molecule thorough
 
 .PHONY: integration
 integration: venv ## Integration tests, with real Docker and real PostgreSQL

@@ -106,6 +106,7 @@ def test_damaged_data_are_found_by_what_has_to_be_true(at_v1: str) -> None:  # n
     assert written["public.jobs"]["updated"] > 0
 
 
+@thorough
 def test_what_is_fewer_than_it_may_be(at_v1: str) -> None:  # noqa: ARG001
     lab.lab("deploy", "v1.1")
     lab.docker("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "DELETE FROM job_events WHERE id % 3 = 0")
@@ -130,6 +131,7 @@ def stopped_database(at_v1: str) -> Iterator[str]:
     lab.docker("start", "schedgen-postgres")
 
 
+@thorough
 def test_a_database_that_does_not_run(stopped_database: str) -> None:  # noqa: ARG001
     found = lab.evidence()
     assert "postgres" in down(found)

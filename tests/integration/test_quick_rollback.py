@@ -130,6 +130,7 @@ def test_registry_down_does_not_matter_while_the_images_are_there(at_v1: str) ->
     assert_runs(images_of(at_v1))
 
 
+@pytest.mark.thorough
 def test_registry_down_and_images_pruned_is_refused_before_anything_is_touched(at_v1: str) -> None:
     deploy("http-500")
     lab.docker("image", "rm", "--force", images_of(at_v1)["backend"][0])
@@ -181,6 +182,7 @@ def test_a_dirty_checkout_goes_back_and_its_changes_are_kept(at_v1: str) -> None
     assert "changed by hand" in (safety / "files" / "project" / "proxy" / "nginx.conf").read_text()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("prepared_lab")
 def test_changes_that_belonged_to_the_release_come_back() -> None:
     lab.lab("reset", "v1")
@@ -222,6 +224,7 @@ def test_a_folder_without_git_goes_back_by_its_recorded_files() -> None:
         kept.rename(lab.PROJECT / ".git")
 
 
+@pytest.mark.thorough
 def test_a_release_started_with_a_tag_from_the_shell_is_left(at_v1: str) -> None:
     deploy("http-500", "--tag-only")
     done = lab.playbook("quick-rollback")
@@ -262,6 +265,7 @@ def test_day_zero_goes_to_a_git_tag_or_to_images(target: str) -> None:
     assert "no restore point describes" in done.text
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("prepared_lab")
 def test_day_zero_goes_to_a_digest() -> None:
     lab.lab("reset", "v1")
@@ -285,6 +289,7 @@ def test_day_zero_without_a_target_says_how_to_name_one() -> None:
     assert_untouched(before)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("target", "words"),
     [
@@ -405,6 +410,7 @@ def test_start_first_outlasts_a_proxy_that_keeps_addresses(at_v1: str, ledger: P
     assert judged["sent"] > 0
 
 
+@pytest.mark.thorough
 def test_everything_stopped_comes_back(at_v1: str) -> None:
     deploy("http-500")
     lab.docker("compose", "--project-directory", str(lab.PROJECT), "down")

@@ -196,6 +196,7 @@ def molecule() -> Count:
     count = Count()
     for scenario in sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")):
         started = time.monotonic()
+        os.environ["ROLLBACK_TESTS"] = "thorough" if THOROUGH.is_set() else ""
         say(f"molecule: {scenario}")
         code, _output = run(["molecule", "test", "--scenario-name", scenario], LIMITS["scenario"])
         say(f"molecule: {scenario}: {'FAILED' if code else 'ok'} in {time.monotonic() - started:.0f} s")
