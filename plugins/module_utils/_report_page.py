@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _checklist, _report
 
-WIDTH, ROW, LEFT = 720, 22, 190
+WIDTH, ROW, LEFT = 600, 22, 110
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --paper: #fff; --line: #d5dbe3; --soft: #f4f6f9; --good: #1b7f4b;
@@ -20,7 +20,7 @@ STYLE = """
   --good: #5cc98f; --bad: #ff8a80; --wait: #f0b95c; --bar: #7ea6e0; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 60rem; padding: 1.2rem; font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
-  background: var(--paper); overflow-wrap: anywhere; }
+  background: var(--paper); overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
 .outcome { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; border: 2px solid; font-weight: 600; }
 .good { color: var(--good); } .bad { color: var(--bad); } .wait { color: var(--wait); }
@@ -34,7 +34,8 @@ pre { background: var(--soft); padding: .7rem; white-space: pre-wrap; }
 .check .done::before { content: "\\2713"; color: var(--good); font-weight: 700; }
 .check .open::before { content: "\\25CB"; color: var(--wait); font-weight: 700; }
 .told { opacity: .85; }
-.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; font: 12px system-ui, sans-serif; }
+.wide { overflow-x: auto; } .wide td { overflow-wrap: normal; } .wide td:nth-child(3) { white-space: nowrap; }
+svg { display: block; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .bar { fill: var(--bar); } svg .failed { fill: var(--bad); }
 svg line { stroke: var(--line); }
 """
