@@ -31,7 +31,7 @@ def test_it_succeeds_and_touches_nothing_that_runs(name: str) -> None:
 
 
 def test_the_application_was_judged() -> None:
-    assert "healthy: 6 of 6 checks" in Case("healthy").text
+    assert "healthy: 7 of 7 checks" in Case("healthy").text
     assert "unhealthy" not in Case("healthy").text
     _before, found, reasons = Case("unhealthy").text.partition("The application was unhealthy: ")
     assert found
