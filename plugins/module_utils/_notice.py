@@ -253,7 +253,7 @@ def _reason(target: Target, result: Mapping[str, Any]) -> str:
         status = result.get("status")
         if isinstance(status, int) and status > 0:
             return f"it answered {status}"
-        said = re.search(r"Request failed: (?:<urlopen error )?(?:\[Errno -?\d+\] )?(.+?)>?\s*$", text)
+        said = re.search(r"Request failed: (?:<url\w+ error )?(?:\[Errno -?\d+\] )?(.+?)>?\s*$", text)
         text = said.group(1) if said else re.sub(r"^Status code was .*?: ", "", text)
     if target.type == "email":
         text = re.sub(r"\s+", " ", text)
