@@ -473,8 +473,12 @@ class CallbackModule(Default):
         )
         order = {host: place for place, host in enumerate(self._hosts)}
         hosts = sorted(self._rows, key=lambda host: (order.get(host, len(order)), host))
-        self._print(timeline.table({host: self._rows[host] for host in hosts}))
         bad = bool(ending.failed or ending.unreachable)
+        if not bad:
+            # What a failure on the way asked for has no use when the run has come to a good end.
+            for rows in self._rows.values():
+                rows.pop("Next", None)
+        self._print(timeline.table({host: self._rows[host] for host in hosts}))
         self._print([timeline.outcome(ending)], C.COLOR_ERROR if bad else C.COLOR_OK)
         CallbackModule._on_screen = None
 

@@ -595,6 +595,6 @@ def screen(decision: Decision) -> dict[str, Any]:
         within = f", window {_report.duration(expected['window'])}" if expected["window"] else ""
         lines.append(f"Expected to take: {took} ({expected['from']}{within})")
     rows = [{"label": "Decision", "value": headline(decision)}]
-    if decision.type in TYPES:
+    if decision.action in (CONFIRM, PROPOSE):
         rows.append({"label": "Its hash", "value": decision.hash})
     return {"headline": headline(decision), "lines": lines, "rows": rows}
