@@ -227,7 +227,8 @@ def secrets(target: Target) -> tuple[str, ...]:
     found.add(str(target.options.get("password") or ""))
     # The program is told; its arguments may hold a token.
     argv = target.options.get("argv")
-    found |= {str(word) for word in argv[1:] if len(str(word)) > 7} if isinstance(argv, (list, tuple)) else set()
+    for word in argv[1:] if isinstance(argv, (list, tuple)) else ():
+        found |= {piece for piece in (str(word), *re.split(r"[\s=:,;&?'\"]", str(word))) if len(piece) > 7}
     return tuple(sorted((item for item in found if len(item) > 3), key=len, reverse=True))
 
 

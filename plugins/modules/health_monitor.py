@@ -256,7 +256,7 @@ requests:
   type: int
   returned: always
   sample: 610
-failed:
+failed_requests:
   description: Those of them that failed.
   type: int
   returned: always
@@ -378,7 +378,8 @@ def watch(params: Mapping[str, Any], *, pretend: bool) -> dict[str, Any]:
         "early": decision.clear and not watched.over,
         "series": [item.as_dict() for item in series],
         "requests": requests,
-        "failed": failed,
+        # Not "failed": by that word Ansible knows a task that failed.
+        "failed_requests": failed,
         "error_rate": failed / requests if requests else None,
         "p95": max(slow) if slow else None,
         "sparkline": _monitoring.line_of(series, watched.limits),

@@ -143,7 +143,9 @@ def test_every_type_of_receiver_gets_the_message(tmp_path: Path, web: receivers.
     (letter,) = mail.got
     assert letter["Subject"] == "[shop] Rollback FAILED on app1"
     assert letter["To"] == "lead@example.org, deputy@example.org"
-    assert letter.get_content().replace("\r\n", "\n").strip() == text
+    body = letter.get_body()
+    assert body is not None
+    assert body.get_content().replace("\r\n", "\n").strip() == text
     assert mail.logins == [("robot", "opensesame")]
     assert note.read_text() == text + "\n"
     assert "told of the failure: team, lead, note" in done.text

@@ -227,6 +227,11 @@ def test_the_place_tells_no_secret(declared: dict[str, Any], place: str) -> None
             {"rc": 3, "stderr": "trace\nno route for longsecretkey\n"},
             "it ended with code 3: no route for ********",
         ),
+        (
+            {**PIPE, "argv": ["sh", "-c", "curl 'https://a/?key=longsecretkey'"]},
+            {"rc": 3, "stderr": "bad key: longsecretkey"},
+            "it ended with code 3: bad key: ********",
+        ),
         (PIPE, {"rc": 3}, "it ended with code 3"),
         (PIPE, {"rc": 124}, "no answer within 5 s"),
         (
