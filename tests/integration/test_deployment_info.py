@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import lab_client as lab
@@ -163,3 +166,64 @@ def test_what_is_declared_wrongly_is_said(prepared_lab: None, arguments: dict[st
     found = lab.module("deployment_info", code_services=["backend"], project_src="/nonexistent", **arguments)
     assert words in found["msg"]
     assert "Nothing was touched" in found["msg"]
+
+
+@pytest.fixture
+def prometheus(at_v1: str, tmp_path: Path) -> Iterator[str]:  # noqa: ARG001
+    """A real Prometheus from Debian's package, not installed, that asks the application every half second."""
+    # The download is root's own: apt's sandbox user may not write here.
+    fetch = ["apt-get", "-o", "APT::Sandbox::User=root", "download", "prometheus"]
+    subprocess.run(fetch, cwd=tmp_path, check=True, capture_output=True)
+    package = next(tmp_path.glob("*.deb"))
+    subprocess.run(["dpkg-deb", "--extract", package, tmp_path / "root"], check=True, capture_output=True)
+    (tmp_path / "prometheus.yml").write_text(
+        "global: {scrape_interval: 500ms}\n"
+        "scrape_configs: [{job_name: backend, static_configs: [{targets: ['127.0.0.1:8080']}]}]\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command: list[str | Path] = [
+        tmp_path / "root/usr/bin/prometheus",
+        f"--config.file={tmp_path}/prometheus.yml",
+        f"--storage.tsdb.path={tmp_path}/data",
+        f"--web.listen-address={address}",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        yield f"http://{address}"
+        process.terminate()
+
+
+RATE = 'sum(rate(http_requests_total{status=~"5.."}[10s])) / sum(rate(http_requests_total[10s]))'
+MEAN = "rate(http_request_duration_seconds_sum[10s]) / rate(http_request_duration_seconds_count[10s])"
+
+
+def test_what_a_real_prometheus_says_comes_before_direct_probes(prometheus: str, ledger: Path) -> None:
+    queries = {"url": prometheus, "error_rate": RATE, "p95": MEAN}
+    early = lab.evidence(prometheus={**queries, "error_rate": "absent_metric"})
+    assert "prometheus" in missing(early)
+    assert early["traffic"]["source"] == "probe"
+    lab.lab("deploy", "http-500")
+    found: dict[str, Any] = {}
+
+    def counted() -> bool:
+        found.update(lab.evidence(prometheus=queries)["traffic"])
+        return found["source"] == "prometheus" and (found["error_rate"] or 0) > 0.05
+
+    with lab.load(ledger):
+        lab.wait_until(counted, "Prometheus has counted failed requests")
+    assert found["p95"] is not None
+
+
+def test_a_prometheus_that_is_away_is_missing(prepared_lab: None) -> None:  # noqa: ARG001
+    found = lab.evidence(prometheus={"url": "http://127.0.0.1:9", "error_rate": RATE})
+    assert "127.0.0.1:9" in missing(found)["prometheus"]
+    assert found["traffic"]["source"] == "probe"
+
+
+def test_amcheck_looks_where_it_is_installed(at_v1: str) -> None:  # noqa: ARG001
+    assert "is not installed" in missing(lab.evidence(amcheck=True))["amcheck"]
+    lab.docker("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "CREATE EXTENSION amcheck")
+    found = lab.evidence(amcheck=True)
+    assert found["corruption"]["amcheck"] == []
+    assert "amcheck" not in missing(found)
