@@ -367,8 +367,7 @@ class Observer:
         for name, query in queries.items():
             check = {**options, "type": "prometheus", "query": query, "name": name, "max": float("1e300")}
             result = _probes.Watcher(self.site, _checks.parse_checks([check])).round(self._until)[0]
-            series = result.observed.get("series") or []
-            values[name] = _evidence_rules.prometheus_value(series)
+            values[name] = _evidence_rules.largest(result.observed.get("values") or [])
             if values[name] is None:
                 raise Unseen(f"{name}: {result.message}")
         self._found["prometheus"] = {

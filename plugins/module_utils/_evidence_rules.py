@@ -117,14 +117,14 @@ def changed_keys(before: str, after: str) -> list[str]:
     return sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
 
 
-def prometheus_value(series: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return the largest value of a query's answer, None where it has none that is a number."""
-    values = []
-    for entry in series:
+def largest(values: Sequence[Any]) -> float | None:
+    """Return the largest of a query's values, None where none is a number."""
+    numbers = []
+    for value in values:
         try:
-            number = float(entry["value"])
-        except (KeyError, TypeError, ValueError):
+            number = float(value)
+        except (TypeError, ValueError):
             continue
         if math.isfinite(number):
-            values.append(number)
-    return max(values, default=None)
+            numbers.append(number)
+    return max(numbers, default=None)

@@ -234,9 +234,10 @@ def module(name: str, *options: str, **arguments: Any) -> dict[str, Any]:
         env={**environment(), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"},
         cwd=ROOT,
     )
-    if "{" not in done.stdout:
+    _told, arrow, result = done.stdout.partition("=> {")
+    if not arrow:
         raise AssertionError(f"{name} gave no result: {done.stdout}{done.stderr}")
-    return cast("dict[str, Any]", json.loads(done.stdout[done.stdout.index("{") :]))
+    return cast("dict[str, Any]", json.loads("{" + result))
 
 
 def evidence(**more: Any) -> dict[str, Any]:

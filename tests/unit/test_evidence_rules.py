@@ -12,8 +12,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._evidence_rules 
     Sample,
     changed_keys,
     failed,
+    largest,
     percentile,
-    prometheus_value,
     rows,
     traffic,
 )
@@ -134,14 +134,14 @@ def test_keys_and_never_values(before: str, after: str, keys: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("series", "value"),
+    ("values", "value"),
     [
         ([], None),
-        ([{"labels": {}, "value": 0.25}], 0.25),
-        ([{"labels": {}, "value": 0.25}, {"labels": {}, "value": 0.5}], 0.5),
-        ([{"labels": {}, "value": float("nan")}], None),
-        ([{"labels": {}}, {"value": "x"}, {"value": "0.1"}], 0.1),
+        ([0.25], 0.25),
+        ([0.25, 0.5], 0.5),
+        ([float("nan")], None),
+        (["+Inf", None, "x", "0.1"], 0.1),
     ],
 )
-def test_the_value_of_a_query(series: list[dict[str, Any]], value: float | None) -> None:
-    assert prometheus_value(series) == value
+def test_the_value_of_a_query(values: list[Any], value: float | None) -> None:
+    assert largest(values) == value
