@@ -15,7 +15,7 @@ OUTCOMES = ("success", "nothing to do", "failed", "interrupted")
 #: What a run without the lock may take beyond its window before it counts as killed, in seconds.
 UNLOCKED_GRACE = 300.0
 #: Runs that are no rollback, and what their reports are headed with.
-_TITLES = {"backup": "Backup", "drill": "Drill", "monitor": "Monitoring"}
+_TITLES = {"backup": "Backup", "deploy": "Deployment", "drill": "Drill", "monitor": "Monitoring"}
 
 
 def duration(seconds: float) -> str:

@@ -708,7 +708,14 @@ def bring_to_an_end() -> None:
 
 
 def record(
-    client: Any, store: Store, run: str, application: _releases.Application, plan: _plan.Plan, safety: str
+    client: Any,
+    store: Store,
+    run: str,
+    application: _releases.Application,
+    plan: _plan.Plan,
+    safety: str,
+    *,
+    mark: bool = True,
 ) -> tuple[str, list[str]]:
     """Write down which release runs after a switch, and mark the one left behind; return its id and what to tell.
 
@@ -717,7 +724,7 @@ def record(
     try:
         after = _releases.running_release(client, application)
         store.journal(run, "release", "done", release=after.id, label=after.label)
-        return after.id, mark_releases(store, run, plan, safety, after.id)
+        return after.id, mark_releases(store, run, plan, safety, after.id) if mark else []
     except (OSError, StoreError, EngineError) as error:
         return "", [f"Note: what runs now could not be recorded: {error}"]
 

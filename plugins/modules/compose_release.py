@@ -81,6 +81,11 @@ options:
       - The hash of the plan that was approved, with O(state=switched). Another plan is refused.
     type: str
     default: ''
+  mark:
+    description:
+      - Whether the release that is left behind is marked bad, as a rollback does. A deployment does not.
+    type: bool
+    default: true
   deadline:
     description:
       - Seconds that the target has to become healthy.
@@ -305,7 +310,9 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     deadline, overlap = parameters["deadline"], parameters["start_first_overlap"]
     operation = _switching.Switch(client, store, run, prepared, before, folder, deadline=deadline, overlap=overlap)
     timings = operation.carry_out()
-    release, marked = _switching.record(client, store, run, application, plan, parameters["safety"])
+    release, marked = _switching.record(
+        client, store, run, application, plan, parameters["safety"], mark=parameters["mark"]
+    )
     told = ", ".join(f"{name} {seconds} s" for name, seconds in timings.items())
     return {
         "changed": True,
@@ -335,6 +342,7 @@ def main() -> None:
             "start_first_overlap": {"type": "float", "default": 3},
             "safety": {"type": "str", "default": ""},
             "plan": {"type": "str", "default": ""},
+            "mark": {"type": "bool", "default": True},
             "deadline": {"type": "float", "default": 120},
             "pull_timeout": {"type": "float", "default": 300},
         },

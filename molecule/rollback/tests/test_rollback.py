@@ -73,6 +73,34 @@ def test_what_was_not_approved_is_not_done() -> None:
     assert case.at("after_again", "containers") == case.at("deployed", "containers")
 
 
+def test_a_window_that_fails_calls_people() -> None:
+    case = Case("monitoring")
+    assert case.rc != 0
+    assert "schedgen is unhealthy" in case.text
+    assert "Ana" in case.text
+    assert case.at("after", "containers") == case.at("deployed", "containers")
+    assert case.again_rc == 0, case.again_text
+    assert case.code("after_again") == case.code("before")
+
+
+def test_a_deployment_that_fails_goes_back_by_itself() -> None:
+    case = Case("hotfix")
+    assert case.rc != 0
+    assert "Afterwards it was rolled back (quick)" in case.text
+    assert case.code("after") == case.code("before")
+    assert case.at("after", "commit") == case.at("before", "commit")
+    assert case.at("after", "unhealthy") == []
+    assert case.ledger["missing"] == []
+
+
+def test_a_deployment_that_is_good_stays() -> None:
+    case = Case("hotfix")
+    assert case.again_rc == 0, case.again_text
+    assert case.code("after_again") != case.code("before")
+    assert case.at("after_again", "unhealthy") == []
+    assert case.at("after_again", "outcomes")[-1] == "success"
+
+
 def test_what_is_not_known_is_asked_and_not_guessed() -> None:
     case = Case("inconclusive")
     assert case.rc != 0
