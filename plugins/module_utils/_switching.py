@@ -771,6 +771,22 @@ def interrupted_target(store: Store) -> str:
     return ""
 
 
+def last_switch(store: Store) -> tuple[str, str]:
+    """Return the last run that has switched to its end, and the restore point that it took before; '' for none."""
+    for run in reversed(store.runs()):
+        journal = store.read_journal(run)
+        if not any(entry["step"] == "switch" and entry["status"] == "done" for entry in journal):
+            continue
+        taken = [
+            str(entry["id"])
+            for entry in journal
+            if entry["step"] == "restore point" and entry["status"] == "done"
+        ]
+        there = {point.id for point in store.points() if point.manifest is not None}
+        return run, next((point_id for point_id in reversed(taken) if point_id in there), "")
+    return "", ""
+
+
 def read_plan(store: Store, run: str, application: _releases.Application) -> Prepared:
     """Return the plan that was prepared for a run. Raises :class:`PrepareError` when there is none."""
     try:

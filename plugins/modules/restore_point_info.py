@@ -83,6 +83,16 @@ lock:
   description: Who holds the application's lock, empty when nobody does.
   returned: always
   type: dict
+last_switch:
+  description:
+    - The last run that has switched to its end, the safety restore point that it took (empty where it took none or it
+      is gone), and whether a database was part of it.
+  returned: always
+  type: dict
+  sample:
+    run: 20261122T131500.123Z-quick
+    safety: 20261122T131502.456Z
+    database: false
 leftovers:
   description: What killed runs left. The next restore point removes it.
   returned: always
@@ -94,6 +104,7 @@ rollback_screen:
   type: dict
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -103,6 +114,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _candidate,
     _compose,
+    _database_rollback,
     _failure,
     _releases,
     _switching,
@@ -143,10 +155,16 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
     store = Store(parameters["state_dir"], parameters["application"])
     points = [store.point(parameters["id"])] if parameters["id"] else store.points()
     lock = store.lock()
+    run, safety = _switching.last_switch(store)
     result: dict[str, Any] = {
         "points": [describe(point) for point in reversed(points)],
         "lock": asdict(lock) if lock else {},
         "leftovers": store.leftovers(),
+        "last_switch": {
+            "run": run,
+            "safety": safety,
+            "database": bool(run) and os.path.exists(os.path.join(store.run_path(run), _database_rollback.PLAN)),
+        },
     }
     lines = []
     headline = f"{len(points)} restore points"

@@ -432,3 +432,24 @@ def test_a_host_that_is_killed_when_the_release_is_there_stays_there_in_the_next
     assert done.rc == 0, done.screen
     assert "had come there" in done.text
     assert_runs(images_of(newest))
+
+
+def test_an_undo_brings_the_release_back_and_is_undone(at_v1: str) -> None:
+    deploy("v1.1")
+    bad = {name: images for name, images in lab.running_images().items() if name in lab.CODE_SERVICES}
+    assert lab.playbook("quick-rollback").rc == 0
+    assert_runs(images_of(at_v1))
+    undone = lab.playbook("undo-rollback")
+    assert undone.rc == 0, undone.screen
+    assert_runs(bad)
+    assert lab.reports()[-1]["type"] == "undo"
+    again = lab.playbook("undo-rollback")
+    assert again.rc == 0, again.screen
+    assert_runs(images_of(at_v1))
+
+
+@pytest.mark.usefixtures("at_v1")
+def test_there_is_nothing_to_undo_before_a_rollback() -> None:
+    refused = lab.playbook("undo-rollback")
+    assert refused.rc == 2
+    assert "No rollback of schedgen is known on this host: there is nothing to undo" in refused.text
