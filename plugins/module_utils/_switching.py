@@ -778,9 +778,7 @@ def last_switch(store: Store) -> tuple[str, str]:
         if not any(entry["step"] == "switch" and entry["status"] == "done" for entry in journal):
             continue
         taken = [
-            str(entry["id"])
-            for entry in journal
-            if entry["step"] == "restore point" and entry["status"] == "done"
+            str(entry["id"]) for entry in journal if entry["step"] == "restore point" and entry["status"] == "done"
         ]
         there = {point.id for point in store.points() if point.manifest is not None}
         return run, next((point_id for point_id in reversed(taken) if point_id in there), "")

@@ -278,6 +278,7 @@ def test_what_was_declared_needs_a_person(declared: dict[str, list[str]], words:
     ("changed", "words"),
     [
         ({**OUTAGE, "schema": LOST}, "destructive migration"),
+        ({**OUTAGE, "schema": REVERTS}, "what the migrations did to rows is in no catalogue"),
         ({"corruption": WRONG, "written": {"tables": [], "rows": 3}}, "what users wrote since"),
         ({"corruption": WRONG, "written": None}, "what users wrote since"),
     ],
