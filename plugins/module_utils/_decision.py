@@ -351,8 +351,8 @@ def _blockers(seen: Situation, kind: str, policy: Policy) -> tuple[str, ...]:
         told.append(f"destructive migration, which no revert brings back: {'; '.join(seen.revert_reasons)}")
     if kind == REVERT:
         told.append(
-            "what the migrations did to rows is in no catalogue: look through what they transformed, in the copy that is"
-            " set aside"
+            "what the migrations did to rows is in no catalogue: look through what they transformed,"
+            " in the copy that is set aside"
         )
     for name in policy.declared.get("external") or ():
         told.append(f"external interface that stays as it is: {name}; tell those who use it")
