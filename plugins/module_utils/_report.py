@@ -81,7 +81,8 @@ def build(
         "started": begin["at"],
         "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": round(seconds, 3),
-        "window": float(begin.get("window", 0)),
+        # Of a run without the lock it is how long it may be at work, and no target to meet.
+        "window": float(begin.get("window", 0)) if begin.get("lock", True) else 0.0,
         "outcome": outcome,
         "steps": steps,
         **facts,

@@ -68,7 +68,8 @@ options:
     default: true
   window:
     description:
-      - Target time in seconds. V(0) for none.
+      - Target time in seconds. V(0) for none. With O(lock=false), how long the run is going to be at work; some
+        minutes later it counts as killed.
     type: float
     default: 0
   outcome:

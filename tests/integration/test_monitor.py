@@ -70,7 +70,7 @@ def test_a_healthy_window(web: receivers.Web) -> None:
     assert "healthy in 6." in done.text
     assert "▁▁▁▁▁▁▁" in done.screen
     report = lab.reports()[-1]
-    assert (report["type"], report["outcome"], report["window"]) == ("monitor", "success", 6)
+    assert (report["type"], report["outcome"], report["window"]) == ("monitor", "success", 0)
     seen = rounds()
     assert len(seen) == 7
     assert {step["verdict"] for step in seen} == {"healthy"}

@@ -261,6 +261,11 @@ def test_words_of_others_do_not_break_the_tables() -> None:
     assert "| x\\|y | healthy | 1 s | 1<br>2 |\n" in text
 
 
+def test_a_run_without_the_lock_has_no_target_to_meet() -> None:
+    begun = [entry(0, "run", "started", type="monitor", window=600, lock=False)]
+    assert build(RUN, "schedgen", begun, "success", BEGIN + timedelta(seconds=601), {})["window"] == 0
+
+
 def test_a_watch_is_no_rollback() -> None:
     found = markdown(report(outcome="failed") | {"type": "monitor"})
     assert found.startswith("# Monitoring of schedgen: failed\n")
