@@ -31,7 +31,7 @@ def _steps(report: Mapping[str, Any], step: str) -> list[Mapping[str, Any]]:
 def _sent(report: Mapping[str, Any], event: str) -> list[str]:
     """Return the receivers that were told of an event."""
     return [
-        str(entry.get("name", ""))
+        str(entry.get("target", ""))
         for entry in report.get("notifications") or ()
         if entry.get("event") == event and entry.get("sent")
     ]

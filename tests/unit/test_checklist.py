@@ -19,8 +19,8 @@ DONE: dict[str, Any] = {
     "verification": {"verdict": "healthy", "reasons": [], "probes": [{"name": "front door"}]},
     "monitoring": {"verdict": "healthy", "seconds": 600},
     "notifications": [
-        {"event": "start", "name": "team chat", "sent": True},
-        {"event": "success", "name": "team chat", "sent": True},
+        {"event": "start", "target": "team chat", "sent": True},
+        {"event": "success", "target": "team chat", "sent": True},
     ],
 }
 ALWAYS_OPEN = {"Plan Fix", "Review Process"}
@@ -66,7 +66,7 @@ def test_all_is_ticked_where_all_was_done() -> None:
         ({"steps": [], "outcome": "nothing to do"}, set()),
         ({"notifications": []}, {"Notify team of rollback action", "Notify Stakeholders"}),
         (
-            {"notifications": [{"event": "start", "name": "team chat", "sent": False}]},
+            {"notifications": [{"event": "start", "target": "team chat", "sent": False}]},
             {"Notify team of rollback action", "Notify Stakeholders"},
         ),
         ({"verification": {}}, {"Prepare verification steps", "Verify System Health"}),
@@ -76,7 +76,7 @@ def test_all_is_ticked_where_all_was_done() -> None:
         ({"monitoring": {"verdict": "unhealthy", "seconds": 30}}, {"Monitor Metrics"}),
         ({"outcome": "failed"}, {"Notify Stakeholders"}),
         (
-            {"outcome": "failed", "notifications": [{"event": "escalation", "name": "on-call", "sent": True}]},
+            {"outcome": "failed", "notifications": [{"event": "escalation", "target": "on-call", "sent": True}]},
             {"Notify team of rollback action"},
         ),
     ],
