@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import NOTHING_RUNS
@@ -142,6 +142,22 @@ def choose_release(points: Sequence[Point], running: str, interrupted: str = "")
             )
         passed.append(PassedOver(point.id, reason))
     return Choice("", "no restore point qualifies" if passed else "there is no restore point", tuple(passed))
+
+
+def choose_configuration(points: Sequence[Point], running: str, images: Mapping[str, bool]) -> Choice:
+    """Choose the restore point to take the configuration back to: the candidate among those with the images that run.
+
+    ``images`` tells of each restore point whether its services that carry code had the images that run now.
+    """
+    same = [point for point in points if images.get(point.id)]
+    choice = choose_release(same, running)
+    others = tuple(
+        PassedOver(point.id, "its services run other images now: a quick rollback takes both back")
+        for point in sorted(points, key=lambda point: point.id, reverse=True)
+        if not images.get(point.id)
+    )
+    reason = choice.reason if choice.id else "no restore point has the images that run now with another configuration"
+    return replace(choice, reason=reason, passed_over=(*choice.passed_over, *others))
 
 
 def choose_database(points: Sequence[Point], created: Mapping[str, str], damaged_since: str) -> Choice:

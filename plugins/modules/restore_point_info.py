@@ -34,6 +34,11 @@ options:
       - Choose the candidate for an application rollback. This reads what runs, so it needs O(project_src).
     type: bool
     default: false
+  configuration:
+    description:
+      - With O(candidate=true), choose for the configuration alone, among the restore points with the images that run.
+    type: bool
+    default: false
   verify:
     description:
       - Compare every file with its recorded checksum.
@@ -120,6 +125,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _switching,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._declared import EXPECTED, application_of, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Release
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint
 
 
@@ -150,6 +156,17 @@ def describe(point: StoredPoint) -> dict[str, Any]:
     }
 
 
+def has_images(point: StoredPoint, running: Release) -> bool:
+    """Whether the services that carry code run the images that they had in a restore point."""
+    if point.manifest is None:
+        return False
+    then, now = (
+        {name: service.image_id for name, service in release.services.items() if service.code}
+        for release in (point.manifest.release, running)
+    )
+    return then == now
+
+
 def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Read the state folder, and what runs where the candidate is asked for."""
     store = Store(parameters["state_dir"], parameters["application"])
@@ -174,9 +191,12 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
         lines += [f"{name}: {'; '.join(wrong)}" for name, wrong in result["problems"].items()]
     if parameters["candidate"]:
         running = _releases.running_release(_compose.connect(), application_of(parameters))
-        choice = _candidate.choose_release(
-            [point.summary() for point in points], running.id, _switching.interrupted_target(store)
-        )
+        summaries = [point.summary() for point in points]
+        if parameters["configuration"]:
+            images = {point.id: has_images(point, running) for point in points}
+            choice = _candidate.choose_configuration(summaries, running.id, images)
+        else:
+            choice = _candidate.choose_release(summaries, running.id, _switching.interrupted_target(store))
         result["running"] = {"id": running.id, "label": running.label}
         result["candidate"] = asdict(choice)
         labels = {point.id: point.summary().label for point in points}
@@ -196,6 +216,7 @@ def main() -> None:
             **_arguments.PROJECT,
             "id": {"type": "str"},
             "candidate": {"type": "bool", "default": False},
+            "configuration": {"type": "bool", "default": False},
             "verify": {"type": "bool", "default": False},
         },
         required_if=[("candidate", True, ("project_src",))],

@@ -453,3 +453,25 @@ def test_there_is_nothing_to_undo_before_a_rollback() -> None:
     refused = lab.playbook("undo-rollback")
     assert refused.rc == 2
     assert "No rollback of schedgen is known on this host: there is nothing to undo" in refused.text
+
+
+def test_the_configuration_alone_goes_back_and_restarts_what_it_concerns(at_v1: str) -> None:
+    before = {entry["Name"]: entry["Id"] for entry in lab.containers()}
+    lab.lab("deploy", "config-bad")
+    done = lab.playbook("config-rollback", "--diff")
+    assert done.rc == 0, done.screen
+    assert "DATABASE_HOST" in done.text
+    assert_runs(images_of(at_v1))
+    assert lab.reports()[-1]["type"] == "configuration"
+    after = {entry["Name"]: entry["Id"] for entry in lab.containers()}
+    assert after["/schedgen-frontend-1"] == before["/schedgen-frontend-1"]
+
+
+@pytest.mark.usefixtures("at_v1")
+def test_other_images_are_no_matter_of_the_configuration() -> None:
+    deploy("http-500")
+    before = lab.fingerprint()
+    refused = lab.playbook("config-rollback")
+    assert refused.rc == 2
+    assert "no restore point has the images that run now" in refused.text
+    assert_untouched(before)

@@ -13,6 +13,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._candidate impor
     Mark,
     PassedOver,
     Point,
+    choose_configuration,
     choose_database,
     choose_release,
     good_points,
@@ -275,3 +276,22 @@ def test_the_database_from_before_the_damage(points: list[Point], since: str, ch
 def test_a_switch_that_was_killed_is_brought_to_its_end(interrupted: str, running: str, chosen: str) -> None:
     points = [point("1"), point("2"), point("3", problem="the manifest is no JSON")]
     assert choose_release(points, running, interrupted).id == chosen
+
+
+@pytest.mark.parametrize(
+    ("images", "running", "chosen", "words"),
+    [
+        ({"1": True, "2": True, "3": True}, "v3", "2", NEWEST),
+        ({"1": True, "2": False, "3": True}, "v3", "1", NEWEST),
+        ({"1": False, "2": False, "3": True}, "v3", "", "no restore point has the images that run now"),
+        ({}, "v9", "", "no restore point has the images that run now"),
+    ],
+)
+def test_the_configuration_goes_back_where_the_images_stay(
+    images: dict[str, bool], running: str, chosen: str, words: str
+) -> None:
+    choice = choose_configuration([point("1"), point("2"), point("3")], running, images)
+    assert choice.id == chosen
+    assert words in choice.reason
+    others = {passed.id for passed in choice.passed_over if "other images" in passed.reason}
+    assert others == {name for name in ("1", "2", "3") if not images.get(name)}
