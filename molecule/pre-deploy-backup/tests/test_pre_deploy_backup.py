@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -50,9 +51,13 @@ def test_each_run_makes_one_restore_point() -> None:
 
 def test_the_newest_one_holds_what_its_manifest_says(host: Any) -> None:
     manifest = newest_manifest(host)
-    assert manifest["parts"] == ["release"]
+    assert manifest["parts"] == ["release", "database", "volumes"]
     for path, recorded in manifest["checksums"].items():
         assert host.file(f"{manifest['folder']}/{path}").sha256sum == recorded["sha256"]
+
+
+def test_a_restore_point_of_the_release_has_no_dump() -> None:
+    assert re.search(r"Restore point \S+ \(release, volumes\)", Case("release-only").text)
 
 
 def test_images_that_no_registry_has_are_in_the_image_store(host: Any) -> None:
