@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _schema,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import query
+from fetching import fetch
 from migration_bed import PASSWORD, Bed, build, helpers, others, run
 
 POINT = "20261122T131500.123Z"
@@ -141,15 +141,11 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The tools as their registries have them, for the images' Python and Node."""
     python, node = tmp_path_factory.mktemp("python"), tmp_path_factory.mktemp("node")
     version = run("docker", "run", "--rm", PYTHON, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
-    run(
-        sys.executable, "-m", "pip", "install", "--quiet", f"--target={python}", f"--python-version={version}",
-        "--only-binary=:all:", "alembic==1.13.3", "SQLAlchemy==2.0.36", "Django==5.1.4",
+    fetch(
+        [sys.executable, "-m", "pip", "install", "--quiet", f"--target={python}", f"--python-version={version}",
+         "--only-binary=:all:", "alembic==1.13.3", "SQLAlchemy==2.0.36", "Django==5.1.4"]
     )  # fmt: skip
-    subprocess.run(
-        ["npm", "install", "--silent", "--no-audit", "--no-fund", f"--prefix={node}", "knex@3.1.0", "pg@8.13.1"],
-        check=True,
-        capture_output=True,
-    )
+    fetch(["npm", "install", "--silent", "--no-audit", "--no-fund", f"--prefix={node}", "knex@3.1.0", "pg@8.13.1"])
     return {"site": python, "node_modules": node / "node_modules"}
 
 

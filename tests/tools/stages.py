@@ -43,7 +43,7 @@ PLUGINS = "collections/ansible_collections/schedgen/rollback/plugins"
 
 # In seconds. The whole is ended with a summary before somebody else ends it without one.
 WHOLE = 5000
-LIMITS = {"check": 300, "units": 300, "sanity": 900, "scenario": 1500, "tests": 3600, "faults": 2400, "lab": 900}
+LIMITS = {"check": 300, "units": 300, "sanity": 900, "scenario": 1500, "tests": 3600, "faults": 2400, "lab": 600}
 # What a command that is ended has to tell, and to clean up (seconds).
 GRACE = 45
 BEGAN = time.monotonic()
@@ -317,7 +317,8 @@ def main(words: list[str]) -> int:
         lane.start()
         if any(name in (*ON_THE_LAB, *NEED_THE_ENGINE) for name in names) and LAB.exists():
             lab_is_ours = run([PYTHON, str(LAB), "status"], LIMITS["lab"], capture=True)[0] != 0
-            results.lab_is_up = run([PYTHON, str(LAB), "up"], LIMITS["lab"])[0] == 0
+            # A registry that hangs once is no reason to give up.
+            results.lab_is_up = any(run([PYTHON, str(LAB), "up"], LIMITS["lab"])[0] == 0 for _try in range(2))
         results.lab_decided.set()
         results.on_the_lab([name for name in names if name in ON_THE_LAB and name != LAST])
         lane.join()

@@ -99,7 +99,7 @@ def test_a_lab_that_does_not_come_up_fails_the_stages_that_need_it(
     (lab / "up").touch()
     assert stages.main(["lint", "molecule"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "8 passed, 1 failed"
-    assert (lab / "log").read_text().splitlines() == ["status", "up", "down --everything"]
+    assert (lab / "log").read_text().splitlines() == ["status", "up", "up", "down --everything"]
 
 
 @pytest.mark.parametrize(
