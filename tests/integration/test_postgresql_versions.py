@@ -280,7 +280,11 @@ def test_a_service_with_a_published_port_and_its_password_in_a_file(published: p
 OWN = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
-@pytest.fixture(params=[*map(str, pg_images.UNPACKED), *(["own"] if OWN else [])])
+# Where the host has a server of its own, those of packages are left to the thorough tests.
+FETCHED = [pytest.param(str(number), marks=[pytest.mark.thorough] if OWN else []) for number in pg_images.UNPACKED]
+
+
+@pytest.fixture(params=[*FETCHED, *(["own"] if OWN else [])])
 def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[pg_lab.Server]:
     """A server that runs on this host, at a port of its own; the host has tools that fit."""
     # Where a user without any right may look.

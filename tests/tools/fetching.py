@@ -19,4 +19,4 @@ def fetch(argv: Sequence[str], limit: float = 150) -> None:
             return
         except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
             if number == TRIES:
-                raise AssertionError(f"{' '.join(argv)}: {error}: {error.stderr}") from error
+                raise AssertionError(f"{' '.join(argv)}: {error}: {error.stderr!s}") from error
