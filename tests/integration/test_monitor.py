@@ -190,7 +190,7 @@ def test_a_rollback_tells_of_start_and_success_and_its_report_says_who_was_told(
     assert "Reason: answers 500" in begun
     assert "Rollback succeeded" in ended
     report = lab.reports()[-1]
-    assert f"{report['run']}/report.md" in ended
+    assert f"{report['run']}/report.html" in ended
     rows = {row["label"]: row["value"] for row in report["rows"]}
     assert rows == {
         "Told (start)": "team; NOT told: dead (Connection refused)",
