@@ -29,7 +29,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _libraries,
     _volume_listing,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, fsync, write_file
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, fsync, sha256_of, write_file
 from ansible_collections.schedgen.rollback.plugins.module_utils._volume_listing import Entry
 
 PREPARED = "volumes.json"
@@ -166,20 +166,12 @@ def scan(content: str) -> Iterator[Entry]:
             if stat.S_ISLNK(facts.st_mode):
                 yield Entry(path, "link", "", facts.st_uid, facts.st_gid, 0, os.readlink(full))
             elif stat.S_ISREG(facts.st_mode):
-                yield Entry(path, "file", mode, facts.st_uid, facts.st_gid, facts.st_size, _digest(full))
+                yield Entry(path, "file", mode, facts.st_uid, facts.st_gid, facts.st_size, sha256_of(full))
             elif stat.S_ISDIR(facts.st_mode):
                 yield Entry(path, "folder", mode, facts.st_uid, facts.st_gid)
             elif not stat.S_ISSOCK(facts.st_mode):
                 # Sockets are in no archive: whoever listens makes them anew.
                 yield Entry(path, "other", mode, facts.st_uid, facts.st_gid)
-
-
-def _digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 # -- restore beside ---------------------------------------------------------------------------------------------------
