@@ -49,8 +49,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
     write_file,
 )
 
-PLAN = "database_plan.json"
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -308,15 +306,7 @@ class Planner:
 
     def _safety_of(self, run: str) -> str:
         """Return the safety restore point that a run took, '' where it took none or it is gone."""
-        if run not in self.store.runs():
-            return ""
-        taken = [
-            str(entry["id"])
-            for entry in self.store.read_journal(run)
-            if entry["step"] == "restore point" and entry["status"] == "done" and entry.get("purpose") == "safety"
-        ]
-        there = {point.id for point in self.store.points() if point.manifest is not None}
-        return next((point_id for point_id in reversed(taken) if point_id in there), "")
+        return _switching.taken_by(self.store, run, "safety") if run in self.store.runs() else ""
 
     # -- how ---------------------------------------------------------------------------------------------------------
 
@@ -588,13 +578,13 @@ def write_plan(store: Store, run: str, planned: Planned) -> None:
     """Keep a plan in its run's folder, for the critical section that carries it out."""
     _switching.write_plan(store, run, planned.prepared)
     document = dbplan.plan_to_dict(planned.plan)
-    write_file(os.path.join(store.run_path(run), PLAN), json.dumps(document, indent=1) + "\n")
+    write_file(os.path.join(store.run_path(run), _switching.DATABASE_PLAN), json.dumps(document, indent=1) + "\n")
 
 
 def read_plan(store: Store, run: str) -> DatabasePlan:
     """Return the plan that was prepared for a run. Raises ``PrepareError`` when there is none."""
     try:
-        with open(os.path.join(store.run_path(run), PLAN), encoding="utf-8") as stream:
+        with open(os.path.join(store.run_path(run), _switching.DATABASE_PLAN), encoding="utf-8") as stream:
             return dbplan.plan_from_dict(json.load(stream))
     except (FileNotFoundError, ValueError) as error:
         raise _switching.PrepareError(f"run {run} has no prepared plan for the database: {error}") from error

@@ -50,6 +50,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import LockLost, Store, StoreError, write_file
 
+# The plan of the database in a run's folder, where one is part of the run.
+DATABASE_PLAN = "database_plan.json"
 # A container without a health check counts as well when it has run this long (seconds) without a restart.
 SETTLED = 2.0
 # A service that was restarted this often since the switch does not get well by waiting.
@@ -771,17 +773,22 @@ def interrupted_target(store: Store) -> str:
     return ""
 
 
+def taken_by(store: Store, run: str, purpose: str = "") -> str:
+    """Return the last restore point that a run took (of one purpose) and that can be read, '' where there is none."""
+    taken = [
+        str(entry["id"])
+        for entry in store.read_journal(run)
+        if entry["step"] == "restore point" and entry["status"] == "done" and purpose in ("", entry.get("purpose"))
+    ]
+    there = {point.id for point in store.points() if point.manifest is not None}
+    return next((point_id for point_id in reversed(taken) if point_id in there), "")
+
+
 def last_switch(store: Store) -> tuple[str, str]:
     """Return the last run that has switched to its end, and the restore point that it took before; '' for none."""
     for run in reversed(store.runs()):
-        journal = store.read_journal(run)
-        if not any(entry["step"] == "switch" and entry["status"] == "done" for entry in journal):
-            continue
-        taken = [
-            str(entry["id"]) for entry in journal if entry["step"] == "restore point" and entry["status"] == "done"
-        ]
-        there = {point.id for point in store.points() if point.manifest is not None}
-        return run, next((point_id for point_id in reversed(taken) if point_id in there), "")
+        if any(entry["step"] == "switch" and entry["status"] == "done" for entry in store.read_journal(run)):
+            return run, taken_by(store, run)
     return "", ""
 
 

@@ -39,6 +39,11 @@ options:
       - With O(candidate=true), choose for the configuration alone, among the restore points with the images that run.
     type: bool
     default: false
+  last_switch:
+    description:
+      - Also find the last run that has switched to its end, which is what an undo undoes.
+    type: bool
+    default: false
   verify:
     description:
       - Compare every file with its recorded checksum.
@@ -92,7 +97,7 @@ last_switch:
   description:
     - The last run that has switched to its end, the safety restore point that it took (empty where it took none or it
       is gone), and whether a database was part of it.
-  returned: always
+  returned: with O(last_switch=true)
   type: dict
   sample:
     run: 20261122T131500.123Z-quick
@@ -119,7 +124,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _candidate,
     _compose,
-    _database_rollback,
     _failure,
     _releases,
     _switching,
@@ -172,17 +176,15 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
     store = Store(parameters["state_dir"], parameters["application"])
     points = [store.point(parameters["id"])] if parameters["id"] else store.points()
     lock = store.lock()
-    run, safety = _switching.last_switch(store)
     result: dict[str, Any] = {
         "points": [describe(point) for point in reversed(points)],
         "lock": asdict(lock) if lock else {},
         "leftovers": store.leftovers(),
-        "last_switch": {
-            "run": run,
-            "safety": safety,
-            "database": bool(run) and os.path.exists(os.path.join(store.run_path(run), _database_rollback.PLAN)),
-        },
     }
+    if parameters["last_switch"]:
+        run, safety = _switching.last_switch(store)
+        database = bool(run) and os.path.exists(os.path.join(store.run_path(run), _switching.DATABASE_PLAN))
+        result["last_switch"] = {"run": run, "safety": safety, "database": database}
     lines = []
     headline = f"{len(points)} restore points"
     if parameters["verify"]:
@@ -217,6 +219,7 @@ def main() -> None:
             "id": {"type": "str"},
             "candidate": {"type": "bool", "default": False},
             "configuration": {"type": "bool", "default": False},
+            "last_switch": {"type": "bool", "default": False},
             "verify": {"type": "bool", "default": False},
         },
         required_if=[("candidate", True, ("project_src",))],
