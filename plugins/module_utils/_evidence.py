@@ -9,8 +9,6 @@ no other part with it. Nothing is changed.
 
 from __future__ import annotations
 
-import itertools
-import json
 import os
 import queue
 import socket
@@ -43,7 +41,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._checks import C
 from ansible_collections.schedgen.rollback.plugins.module_utils._evidence_rules import Sample
 from ansible_collections.schedgen.rollback.plugins.module_utils._judge import Observation, Result
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Manifest
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoreError, now, timestamp
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, now, timestamp
 from ansible_collections.schedgen.rollback.plugins.module_utils._words import short
 
 LOG_CHECK = "log of "
@@ -364,12 +362,14 @@ class Observer:
         queries = {name: asked[name] for name in ("error_rate", "p95") if asked.get(name)}
         if not queries:
             raise Unseen("no query is named: error_rate and p95 in rollback_prometheus")
-        for name, query in queries.items():
-            check = {**options, "type": "prometheus", "query": query, "name": name, "max": float("1e300")}
-            result = _probes.Watcher(self.site, _checks.parse_checks([check])).round(self._until)[0]
-            values[name] = _evidence_rules.largest(result.observed.get("values") or [])
-            if values[name] is None:
-                raise Unseen(f"{name}: {result.message}")
+        checks = [
+            {**options, "type": "prometheus", "query": query, "name": name, "max": float("1e300")}
+            for name, query in queries.items()
+        ]
+        for result in _probes.Watcher(self.site, _checks.parse_checks(checks)).round(self._until):
+            values[result.name] = _evidence_rules.largest(result.observed.get("values") or [])
+            if values[result.name] is None:
+                raise Unseen(f"{result.name}: {result.message}")
         self._found["prometheus"] = {
             "source": "prometheus",
             "requests": 0,
@@ -473,16 +473,10 @@ class Observer:
     # -- what was measured before ------------------------------------------------------------------------------------
 
     def _durations(self) -> None:
-        runs = []
-        for run in itertools.islice(reversed(self.store.runs()), 5 * RUNS):
-            try:
-                with open(os.path.join(self.store.run_path(run), "report.json"), encoding="utf-8") as stream:
-                    report = json.load(stream)
-            except (OSError, ValueError, StoreError):
-                continue
-            runs.append({name: report.get(name, "") for name in ("type", "seconds", "outcome")})
-            runs[-1]["at"] = report.get("started", "")
-        self._found["durations"] = runs[:RUNS]
+        self._found["durations"] = [
+            {**{name: report.get(name, "") for name in ("type", "seconds", "outcome")}, "at": report.get("started", "")}
+            for report in self.store.reports(RUNS)
+        ]
 
 
 def _unread(result: Result) -> bool:

@@ -474,6 +474,17 @@ class Store:
             raise StoreError(f"there is no run '{run}' of {self.application} on this host")
         return path
 
+    def reports(self, limit: int) -> list[dict[str, Any]]:
+        """Return the reports of the newest runs that have one, newest first."""
+        found: list[dict[str, Any]] = []
+        for run in reversed(self.runs()):
+            path = os.path.join(self.run_path(run), "report.json")
+            with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as stream:
+                found.append(json.load(stream))
+            if len(found) == limit:
+                break
+        return found
+
     def begin_run(self, run: str) -> str:
         """Make the folder of a new run and return it."""
         self.prepare()

@@ -94,8 +94,6 @@ rollback_screen:
   type: dict
 """
 
-import contextlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -110,6 +108,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._declared import
     next_step,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint, now
+
+REPORTED = ("run", "type", "outcome", "seconds", "owner", "started")
 
 
 def shown(point: StoredPoint) -> _status.Point:
@@ -126,21 +126,6 @@ def shown(point: StoredPoint) -> _status.Point:
         pinned=summary.pinned,
         proven=_status.proven_at(point.events),
     )
-
-
-def reports(store: Store) -> list[dict[str, Any]]:
-    """Return the newest reports, without their steps."""
-    found = []
-    for run in reversed(store.runs()):
-        with contextlib.suppress(OSError, ValueError):
-            with open(os.path.join(store.run_path(run), "report.json"), encoding="utf-8") as stream:
-                report = json.load(stream)
-            found.append(
-                {name: report.get(name, "") for name in ("run", "type", "outcome", "seconds", "owner", "started")}
-            )
-        if len(found) == 4 * _status.SHOWN:
-            break
-    return found
 
 
 def databases(store: Store, parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -165,7 +150,7 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
     kept = {entry.beside for run in store.runs() for entry in _volumes.kept(store, run)}
     status: dict[str, Any] = {
         "points": [{**asdict(point), "age_hours": round(_status.age(point.id, when), 2)} for point in reversed(points)],
-        "runs": reports(store),
+        "runs": [{name: report.get(name, "") for name in REPORTED} for report in store.reports(4 * _status.SHOWN)],
         "databases": beside,
         "volumes": sorted(path for path in kept if os.path.isdir(path)),
         "lock": asdict(lock) if lock else {},
