@@ -369,7 +369,7 @@ def _blockers(seen: Situation, kind: str, policy: Policy) -> tuple[str, ...]:
 
 def _expected(evidence: Sequence[Evidence], kind: str, policy: Policy) -> dict[str, Any]:
     """Expect what was measured: the median of the last five runs of the type, else what the dump took."""
-    window = float(policy.windows.get(kind, WINDOWS.get(kind, 0.0)))
+    window = policy.windows[kind]
     runs = [
         float(entry["seconds"])
         for seen in evidence

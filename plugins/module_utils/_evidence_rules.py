@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.schedgen.rollback.plugins.module_utils import _traffic
 from ansible_collections.schedgen.rollback.plugins.module_utils._words import number_text
 
 # A table may lose this share of its rows before that is taken for damage.
@@ -41,18 +42,12 @@ def failed(sample: Sample, statuses: Sequence[str]) -> bool:
     return str(sample.status) in statuses or f"{sample.status // 100}xx" in statuses
 
 
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the smallest value that ``share`` of the values do not exceed, None for no value (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
-
-
 def traffic(samples: Sequence[Sample], window: float, statuses: Sequence[str] = ("5xx",)) -> dict[str, Any] | None:
     """Return what requests through the front door gave, None where there was none. ``window`` is in seconds."""
     if not samples:
         return None
     bad = [sample for sample in samples if failed(sample, statuses)]
-    slow = percentile([sample.seconds for sample in samples], 0.95)
+    slow = _traffic.percentile([sample.seconds for sample in samples], 0.95)
     told = [f"{sample.url}: {sample.trouble or sample.status}" for sample in bad]
     return {
         "source": "probe",

@@ -13,10 +13,10 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._evidence_rules 
     changed_keys,
     failed,
     largest,
-    percentile,
     rows,
     traffic,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._traffic import percentile
 
 URL = "http://front/"
 
