@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -28,7 +30,7 @@ class Completed:
     seconds: float
 
 
-class CommandError(Exception):
+class CommandError(Expected):
     """A command that could not be started, ran out of time or ended with a non-zero exit code."""
 
     def __init__(self, argv: Sequence[str], reason: str, completed: Completed | None = None) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _libraries
 from ansible_collections.schedgen.rollback.plugins.module_utils._command import CommandError, Completed, last_lines, run
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 
 LABEL = "com.docker.compose."
 # File names that Compose loads by itself, in its own order of preference.
@@ -34,11 +35,11 @@ OVERRIDE_FILES = (
 AT_START = ("configs", "post_start", "provider", "secrets")
 
 
-class EngineError(Exception):
+class EngineError(Expected):
     """The Docker engine cannot be reached, or refused a request."""
 
 
-class ProjectError(Exception):
+class ProjectError(Expected):
     """A Compose project cannot be read or rendered; the message has Compose's own words."""
 
 

@@ -28,6 +28,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _releases,
     _restore,
     _restore_plan,
+    _runs,
     _schema,
     _swap,
     _switching,
@@ -306,7 +307,7 @@ class Planner:
 
     def _safety_of(self, run: str) -> str:
         """Return the safety restore point that a run took, '' where it took none or it is gone."""
-        return _switching.taken_by(self.store, run, "safety") if run in self.store.runs() else ""
+        return _runs.taken_by(self.store, run, "safety") if run in self.store.runs() else ""
 
     # -- how ---------------------------------------------------------------------------------------------------------
 
@@ -578,13 +579,13 @@ def write_plan(store: Store, run: str, planned: Planned) -> None:
     """Keep a plan in its run's folder, for the critical section that carries it out."""
     _switching.write_plan(store, run, planned.prepared)
     document = dbplan.plan_to_dict(planned.plan)
-    write_file(os.path.join(store.run_path(run), _switching.DATABASE_PLAN), json.dumps(document, indent=1) + "\n")
+    write_file(os.path.join(store.run_path(run), _runs.DATABASE_PLAN), json.dumps(document, indent=1) + "\n")
 
 
 def read_plan(store: Store, run: str) -> DatabasePlan:
     """Return the plan that was prepared for a run. Raises ``PrepareError`` when there is none."""
     try:
-        with open(os.path.join(store.run_path(run), _switching.DATABASE_PLAN), encoding="utf-8") as stream:
+        with open(os.path.join(store.run_path(run), _runs.DATABASE_PLAN), encoding="utf-8") as stream:
             return dbplan.plan_from_dict(json.load(stream))
     except (FileNotFoundError, ValueError) as error:
         raise _switching.PrepareError(f"run {run} has no prepared plan for the database: {error}") from error

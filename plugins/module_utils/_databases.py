@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,15 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _pgtools,
     _restore_plan as plan,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import RECOVERY, DatabaseError, Login, connect
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import (
+    RECOVERY,
+    DatabaseError,
+    Login,
+    connect,
+    find_login,
+    login_of,
+)
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import (
     Beside,
     Standing,
@@ -44,7 +52,7 @@ SELECT current_setting('server_version_num')::int, pg_size_bytes(current_setting
 """
 
 
-class RestoreError(Exception):
+class RestoreError(Expected):
     """A database cannot be restored, swapped or put back. ``state`` says how things were left."""
 
     def __init__(self, reason: str, state: str = "The live database was not touched.", next_step: str = "") -> None:
@@ -281,3 +289,33 @@ def remove(database: Database, name: str) -> Beside | None:
             )
         drop(cursor, name)
     return chosen
+
+
+def database_of(store: Store, client: Any, parameters: Mapping[str, Any]) -> Database:
+    """Return the declared database with the login that may make and rename databases.
+
+    That is the server's own superuser where its container names one, else the database's user. Raises
+    ``RestoreError`` when no database is declared, ``DatabaseError`` when its server does not run.
+    """
+    login = login_of(client, parameters)
+    if login is None:
+        raise RestoreError("the application has no database")
+    user = parameters.get("admin_user") or ""
+    path = parameters.get("admin_password_file") or ""
+    if not user and login.container is not None and not parameters["database_password_file"]:
+        environment = login.container.environment
+        made_with_password = environment.get("POSTGRES_PASSWORD") or environment.get("POSTGRES_PASSWORD_FILE")
+        user = environment.get("POSTGRES_USER") or ("postgres" if made_with_password else login.user)
+    admin = login
+    if user or path:
+        admin = find_login(
+            client,
+            parameters["project_name"] or parameters["application"],
+            parameters["database_service"],
+            login.dbname,
+            user or login.user,
+            path or parameters["database_password_file"] or "",
+            parameters["database_host"],
+            parameters["database_port"],
+        )
+    return Database(store, login, admin, client, parameters.get("run") or "")

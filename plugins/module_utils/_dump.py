@@ -17,6 +17,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _libraries,
     _pgtools,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import applied_query
 from ansible_collections.schedgen.rollback.plugins.module_utils._pgtools import Script
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, connect
@@ -64,7 +65,7 @@ WHERE d.datname = %s ORDER BY 1, 2
 """
 
 
-class DumpError(Exception):
+class DumpError(Expected):
     """The database cannot be dumped completely."""
 
 

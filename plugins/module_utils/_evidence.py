@@ -33,9 +33,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _probes,
     _redact,
     _releases,
+    _runs,
     _schema,
     _swap,
-    _switching,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._checks import Check
 from ansible_collections.schedgen.rollback.plugins.module_utils._evidence_rules import Sample
@@ -172,7 +172,7 @@ class Observer:
         except Unseen as error:
             self._missing[name] = str(error)
         except _libraries.MissingLibrary as error:
-            self._missing[name] = f"{error}: run {error.next_step}"
+            self._missing[name] = f"{error}: run {_libraries.NEXT_STEP}"
         except Exception as error:  # one part that breaks leaves the others
             self._missing[name] = f"{type(error).__name__}: {error}" if not str(error) else str(error)
         finally:
@@ -196,7 +196,7 @@ class Observer:
         if self.wish.to:
             choice = _candidate.Choice(self.wish.to, "it was asked for")
         else:
-            choice = _candidate.choose_release(summaries, release.id, _switching.interrupted_target(self.store))
+            choice = _candidate.choose_release(summaries, release.id, _runs.interrupted_target(self.store))
         self._found["passed_over"] = [{"id": passed.id, "reason": passed.reason} for passed in choice.passed_over]
         if not choice.id:
             self._found["no_candidate"] = choice.reason

@@ -6,6 +6,17 @@
 
 from __future__ import annotations
 
+
+class Expected(Exception):
+    """A failure that a person can act on; anything else is a fault of this collection and shows its traceback.
+
+    ``next_step`` is what to do about it, where that is known and no matter what was being done.
+    """
+
+    next_step = ""
+
+
+EXPECTED = (Expected, ValueError, OSError)
 _PARTS = ("What happened", "State", "Next")
 
 
@@ -21,3 +32,8 @@ def explain(happened: str, state: str, next_step: str) -> str:
             raise ValueError(f"a failure has to say its {title!r} part")
         lines.append(f"{title}: {told}")
     return "\n".join(lines)
+
+
+def next_step(error: Exception, otherwise: str) -> str:
+    """Return what a person does about an error: something particular where it is known, else ``otherwise``."""
+    return getattr(error, "next_step", "") or otherwise

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import DEFAULT_FILES, OVERRIDE_FILES, Project
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import FileRecord
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, sha256_of
 
@@ -25,7 +26,7 @@ DECLARE = "declare it in rollback_config_paths if it is configuration"
 _SCALAR = re.compile(r"[^\s\"'\[\]{},=]+")
 
 
-class FilesError(Exception):
+class FilesError(Expected):
     """A file cannot be recorded or put back."""
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _command
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import GitRecord
 
 
-class GitError(Exception):
+class GitError(Expected):
     """Git refused; the message has its own words."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _command, _libraries
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import image
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import ServiceRelease
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
     TEMPORARY,
@@ -25,7 +26,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
 KEPT = "schedgen-rollback"
 
 
-class ImageError(Exception):
+class ImageError(Expected):
     """An image cannot be kept or had."""
 
 

@@ -10,19 +10,22 @@ import importlib
 import sys
 from typing import Any
 
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
+
 # What installs them; the installed collection's name for it is schedgen.rollback.prepare_hosts.
 NEXT_STEP = "ansible-playbook prepare-hosts.yml"
 
 
-class MissingLibrary(Exception):
+class MissingLibrary(Expected):
     """A Python library that a module needs cannot be imported on this host."""
+
+    next_step = f"Run {NEXT_STEP}, then this again."
 
     def __init__(self, name: str, interpreter: str = "", reason: str = "") -> None:
         """Remember which library is missing, and for which interpreter."""
         self.name = name
         self.interpreter = interpreter or sys.executable or "the host's Python"
         self.reason = reason
-        self.next_step = NEXT_STEP
         because = f" ({reason})" if reason else ""
         super().__init__(
             f"the Python library {name} cannot be imported by {self.interpreter} on this host{because}; "

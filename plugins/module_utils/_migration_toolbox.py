@@ -24,6 +24,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _migration_tools,
     _redact,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
 from ansible_collections.schedgen.rollback.plugins.module_utils._schema import Settings, catalogue, history
 
@@ -31,7 +32,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._schema import S
 LABEL = "schedgen.rollback.application"
 
 
-class RevertError(Exception):
+class RevertError(Expected):
     """Migrations cannot be taken back; nothing live was changed."""
 
 

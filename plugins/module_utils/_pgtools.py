@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _command, _libraries
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import Login
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import fitting_version
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
@@ -27,7 +28,7 @@ LABEL = "schedgen.rollback.application"
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 
 
-class ToolError(Exception):
+class ToolError(Expected):
     """A server's tool is missing or failed; the message has its own words."""
 
 

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _libraries
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import ContainerState, containers
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 
 # How long a server that was killed may take until it lets somebody in again, in seconds.
 RECOVERY = 60.0
 
 
-class DatabaseError(Exception):
+class DatabaseError(Expected):
     """The database cannot be reached, refused the login or refused a statement."""
 
 
@@ -156,3 +157,27 @@ def query(
         raise DatabaseError(str(error).strip()) from error
     finally:
         connection.close()
+
+
+def client_of(parameters: Mapping[str, Any]) -> Any:
+    """Return a Docker client; None for a database outside Docker."""
+    return None if parameters["database_host"] else connect()
+
+
+def login_of(client: Any, parameters: Mapping[str, Any]) -> Login | None:
+    """Return how to log in to the declared database, None when the application has none.
+
+    Raises ``DatabaseError`` when its server does not run.
+    """
+    if not parameters["database"]:
+        return None
+    return find_login(
+        client,
+        parameters["project_name"] or parameters["application"],
+        parameters["database_service"],
+        parameters["database"],
+        parameters["database_user"] or parameters["database"],
+        parameters["database_password_file"] or "",
+        parameters["database_host"],
+        parameters["database_port"],
+    )

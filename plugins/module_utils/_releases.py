@@ -20,12 +20,13 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._compose import 
     containers,
     image,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Release, ServiceRelease
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools import applied_query
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import Login, query
 
 
-class ReleaseError(Exception):
+class ReleaseError(Expected):
     """What runs cannot be read, or is not what was declared."""
 
 
@@ -53,6 +54,20 @@ class Running:
     rendered: Mapping[str, Any] = field(repr=False)
     found: _files.Found
     notes: tuple[str, ...] = ()
+
+
+def application_of(parameters: Mapping[str, Any]) -> Application:
+    """Return the declared application."""
+    return Application(
+        name=parameters["application"],
+        src=(parameters["project_src"] or "").rstrip("/"),
+        project=parameters["project_name"] or parameters["application"],
+        code_services=tuple(parameters["code_services"]),
+        compose_files=tuple(parameters["compose_files"]),
+        env_files=tuple(parameters["env_files"]),
+        profiles=tuple(parameters["profiles"]),
+        config_paths=tuple(parameters["config_paths"]),
+    )
 
 
 def project_of(application: Application, running: Sequence[ContainerState]) -> Project:

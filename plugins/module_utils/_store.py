@@ -23,6 +23,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _candidate
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Manifest, from_json, identifier
 
 LEASE = 60.0
@@ -31,12 +32,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _POINT = re.compile(r"\d{8}T\d{6}\.\d{3}Z\Z")
 
 
-class StoreError(Exception):
+class StoreError(Expected):
     """The state folder cannot be used as asked."""
 
 
-class LockHeld(Exception):
+class LockHeld(Expected):
     """Another run holds the application's lock."""
+
+    next_step = "Wait for that run to end. If you know that it is dead, pass -e rollback_lock_takeover=yes."
 
     def __init__(self, application: str, lock: Lock) -> None:
         self.lock = lock

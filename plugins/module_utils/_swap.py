@@ -405,3 +405,16 @@ def at_stake(database: Database, recorded: Mapping[str, Any]) -> tuple[dict[str,
     same = all(counted[key] == recorded.get(key) for key in ("oid", "stats_reset"))
     tables = {table: counts for table, counts in counted["counters"].items() if table in estimates}
     return _invariants.changes_since(recorded, tables, estimates, same_count=same)
+
+
+def pooler_of(database: Database, parameters: Mapping[str, Any]) -> Pooler | None:
+    """Return the declared pgbouncer."""
+    declared = parameters["pooler"]
+    if not declared:
+        return None
+    password = None
+    if declared["password_file"]:
+        with open(declared["password_file"], encoding="utf-8") as stream:
+            password = stream.read().rstrip("\n")
+    login = Login(declared["host"], declared["port"], "pgbouncer", declared["user"], password)
+    return Pooler(login, declared["database"] or database.name, declared["timeout"])

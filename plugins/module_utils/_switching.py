@@ -41,6 +41,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._compose import 
     only_compose_starts,
     stop,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     Release,
     ServiceRelease,
@@ -50,8 +51,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import LockLost, Store, StoreError, write_file
 
-# The plan of the database in a run's folder, where one is part of the run.
-DATABASE_PLAN = "database_plan.json"
 # A container without a health check counts as well when it has run this long (seconds) without a restart.
 SETTLED = 2.0
 # A service that was restarted this often since the switch does not get well by waiting.
@@ -61,7 +60,7 @@ POLL = 0.4
 RUNS = {"running", "healthy", "unhealthy", "starting", "restarting"}
 
 
-class PrepareError(Exception):
+class PrepareError(Expected):
     """The switch cannot be made; nothing was touched."""
 
 
@@ -762,34 +761,6 @@ def write_plan(store: Store, run: str, prepared: Prepared) -> None:
         "source": prepared.source,
     }
     write_file(os.path.join(store.run_path(run), "plan.json"), json.dumps(document, indent=1) + "\n")
-
-
-def interrupted_target(store: Store) -> str:
-    """Return the restore point that the last switch went to, where it neither ended nor was put back; else ''."""
-    for run in reversed(store.runs()):
-        switches = [entry for entry in store.read_journal(run) if entry["step"] == "switch"]
-        if switches:
-            return str(switches[-1].get("target", "")) if switches[-1]["status"] == "started" else ""
-    return ""
-
-
-def taken_by(store: Store, run: str, purpose: str = "") -> str:
-    """Return the last restore point that a run took (of one purpose) and that can be read, '' where there is none."""
-    taken = [
-        str(entry["id"])
-        for entry in store.read_journal(run)
-        if entry["step"] == "restore point" and entry["status"] == "done" and purpose in ("", entry.get("purpose"))
-    ]
-    there = {point.id for point in store.points() if point.manifest is not None}
-    return next((point_id for point_id in reversed(taken) if point_id in there), "")
-
-
-def last_switch(store: Store) -> tuple[str, str]:
-    """Return the last run that has switched to its end, and the restore point that it took before; '' for none."""
-    for run in reversed(store.runs()):
-        if any(entry["step"] == "switch" and entry["status"] == "done" for entry in store.read_journal(run)):
-            return run, taken_by(store, run)
-    return "", ""
 
 
 def read_plan(store: Store, run: str, application: _releases.Application) -> Prepared:

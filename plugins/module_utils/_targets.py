@@ -20,6 +20,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Judgement
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import Image, Project, image
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     GitRecord,
     Manifest,
@@ -39,7 +40,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import St
 RUNNING = "what runs"
 
 
-class TargetError(Exception):
+class TargetError(Expected):
     """What the operator named cannot be gone back to."""
 
 

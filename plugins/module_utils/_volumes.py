@@ -29,6 +29,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _libraries,
     _volume_listing,
 )
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, fsync, sha256_of, write_file
 from ansible_collections.schedgen.rollback.plugins.module_utils._volume_listing import Entry
 
@@ -39,7 +40,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CHUNK = 1 << 20
 
 
-class VolumeError(Exception):
+class VolumeError(Expected):
     """A volume cannot be archived, restored or swapped."""
 
 

@@ -416,7 +416,7 @@ def main() -> None:
             if not wanted or name in wanted
         ]
     except _libraries.MissingLibrary as error:
-        module.fail_json(msg=explain(str(error), "nothing was changed", f"{error.next_step}, then run this again"))
+        module.fail_json(msg=explain(str(error), "nothing was changed", error.next_step))
     except _compose.EngineError as error:
         module.fail_json(
             msg=explain(str(error), "nothing was changed", "start Docker on this host, or run as root (become)")

@@ -177,12 +177,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _targets,
     _words,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
-    EXPECTED,
-    application_of,
-    login_of,
-    next_step,
-)
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import login_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._releases import application_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
 
 

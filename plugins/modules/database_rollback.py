@@ -244,16 +244,12 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _switching,
     _volumes,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
-    EXPECTED,
-    application_of,
-    database_of,
-    next_step,
-    pooler_of,
-)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError, database_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
+from ansible_collections.schedgen.rollback.plugins.module_utils._releases import application_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store, StoreError
+from ansible_collections.schedgen.rollback.plugins.module_utils._swap import pooler_of
 
 UNTOUCHED = "Nothing that runs was touched: the application and its database are as they were."
 

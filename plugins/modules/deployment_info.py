@@ -141,12 +141,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _schema,
     _words,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
-    EXPECTED,
-    application_of,
-    database_of,
-    next_step,
-)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import database_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._releases import application_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 NUMBERS = {"requests": int, "concurrency": int, "seconds": float}

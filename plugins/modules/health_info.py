@@ -404,7 +404,7 @@ def main() -> None:
             msg=explain(
                 f"the health of {application} cannot be probed: {error}",
                 "nothing was probed and nothing was changed",
-                f"run {error.next_step}, then the same command again",
+                error.next_step,
             ),
             invocation=invocation,
         )

@@ -411,7 +411,7 @@ def main() -> None:
             msg=explain(
                 f"{application} cannot be watched: {error}",
                 "Nothing was changed.",
-                f"Run {error.next_step}, then the same command again.",
+                error.next_step,
             ),
             invocation=invocation,
         )

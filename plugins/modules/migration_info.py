@@ -124,7 +124,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _schema,
     _words,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import EXPECTED, login_of, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import login_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 ALTERNATIVES = (

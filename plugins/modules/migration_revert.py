@@ -176,12 +176,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _schema,
     _words,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
-    EXPECTED,
-    database_of,
-    next_step,
-)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError, database_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import RevertError
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 

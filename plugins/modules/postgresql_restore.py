@@ -181,20 +181,15 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _databases,
-    _declared,
     _failure,
     _pgtools,
     _plain_load,
     _restore,
     _swap,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
-    EXPECTED,
-    client_of,
-    database_of,
-    next_step,
-)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import Database, RestoreError, database_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import client_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import megabytes
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoreError
 
@@ -272,7 +267,7 @@ def swap(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any]:
     incoming = database.standing().ready_for(source)
     if incoming is None:
         raise RestoreError(f"the restored copy of {source} is gone", next_step="Run it again.")
-    done = _swap.swap(database, incoming, pooler=_declared.pooler_of(database, parameters))
+    done = _swap.swap(database, incoming, pooler=_swap.pooler_of(database, parameters))
     record(database, done, "" if parameters["file"] else source)
     headline = f"{database.name} is the database of {source} now; nobody could connect for {done.outage:.2f} s"
     return {
@@ -358,7 +353,7 @@ def undo(database: Database, parameters: Mapping[str, Any]) -> dict[str, Any]:
             "notes": [],
             "rollback_screen": {"headline": f"{database.name} was swapped back in already"},
         }
-    done, mark = _swap.put_back(database, parameters["name"], pooler=_declared.pooler_of(database, parameters))
+    done, mark = _swap.put_back(database, parameters["name"], pooler=_swap.pooler_of(database, parameters))
     record(database, done)
     what = f"restored from {mark.point}" if mark.point else "never restored"
     headline = f"{database.name} is again the database that was set aside at {mark.at} ({what})"

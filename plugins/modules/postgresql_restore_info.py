@@ -123,14 +123,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import _arguments, _failure, _swap
 from ansible_collections.schedgen.rollback.plugins.module_utils._database_plan import told_change
-from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
-    EXPECTED,
-    client_of,
-    database_of,
-    next_step,
-)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError, database_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import moment
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import client_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._restore_plan import Beside, megabytes
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, now
 

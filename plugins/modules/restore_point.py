@@ -255,15 +255,11 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _schema,
     _volumes,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
-    EXPECTED,
-    application_of,
-    database_of,
-    login_of,
-    next_step,
-)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError, database_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Manifest, to_json
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import login_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._releases import application_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, now, timestamp, tree_checksums
 
 MARKS = ("bad", "good", "pinned", "unpinned", "labelled")

@@ -126,10 +126,11 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _compose,
     _failure,
     _releases,
-    _switching,
+    _runs,
 )
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import EXPECTED, application_of, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Release
+from ansible_collections.schedgen.rollback.plugins.module_utils._releases import application_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint
 
 
@@ -182,8 +183,8 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
         "leftovers": store.leftovers(),
     }
     if parameters["last_switch"]:
-        run, safety = _switching.last_switch(store)
-        database = bool(run) and os.path.exists(os.path.join(store.run_path(run), _switching.DATABASE_PLAN))
+        run, safety = _runs.last_switch(store)
+        database = bool(run) and os.path.exists(os.path.join(store.run_path(run), _runs.DATABASE_PLAN))
         result["last_switch"] = {"run": run, "safety": safety, "database": database}
     lines = []
     headline = f"{len(points)} restore points"
@@ -198,7 +199,7 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
             images = {point.id: has_images(point, running) for point in points}
             choice = _candidate.choose_configuration(summaries, running.id, images)
         else:
-            choice = _candidate.choose_release(summaries, running.id, _switching.interrupted_target(store))
+            choice = _candidate.choose_release(summaries, running.id, _runs.interrupted_target(store))
         result["running"] = {"id": running.id, "label": running.label}
         result["candidate"] = asdict(choice)
         labels = {point.id: point.summary().label for point in points}

@@ -101,12 +101,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import _arguments, _failure, _status, _volumes
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import (
-    EXPECTED,
-    client_of,
-    database_of,
-    next_step,
-)
+from ansible_collections.schedgen.rollback.plugins.module_utils._databases import database_of
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import client_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint, now
 
 REPORTED = ("run", "type", "outcome", "seconds", "owner", "started")

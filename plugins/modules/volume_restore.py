@@ -92,7 +92,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import _arguments, _compose, _failure, _volumes
-from ansible_collections.schedgen.rollback.plugins.module_utils._declared import EXPECTED, next_step
+from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 from ansible_collections.schedgen.rollback.plugins.module_utils._volumes import VolumeError
 

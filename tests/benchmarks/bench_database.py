@@ -52,7 +52,6 @@ import pg_clients
 import pg_lab
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _databases,
-    _declared,
     _dump,
     _postgres,
     _restore,
@@ -127,7 +126,7 @@ class Bench:
     @property
     def database(self) -> _databases.Database:
         parameters = self.parameters()
-        return _declared.database_of(self.store, _declared.client_of(parameters), parameters)
+        return _databases.database_of(self.store, _postgres.client_of(parameters), parameters)
 
     def parameters(self, **more: Any) -> dict[str, Any]:
         # A name of its own: a run removes what a killed one of the same application has left on the engine.

@@ -23,7 +23,8 @@ import migration_bed
 import pg_lab
 import psycopg2
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
-    _declared,
+    _databases,
+    _postgres,
     _schema,
     _store,
 )
@@ -364,7 +365,7 @@ class Shop(Bed):
     def point(self) -> str:
         """Take a restore point of the database alone, without the module."""
         parameters = self.parameters()
-        database = _declared.database_of(self.store, _declared.client_of(parameters), parameters)
+        database = _databases.database_of(self.store, _postgres.client_of(parameters), parameters)
         return pg_lab.take_point(self.store, database.login)
 
     def fresh(self, fault: Fault) -> dict[str, Any]:

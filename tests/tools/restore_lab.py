@@ -14,7 +14,7 @@ from typing import Any
 import pg_lab
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _databases,
-    _declared,
+    _postgres,
     _ready,
     _store,
 )
@@ -48,7 +48,7 @@ class Lab:
     @property
     def database(self) -> _databases.Database:
         parameters = self.parameters()
-        return _declared.database_of(self.store, _declared.client_of(parameters), parameters)
+        return _databases.database_of(self.store, _postgres.client_of(parameters), parameters)
 
     def point(self, **more: Any) -> str:
         """Take a restore point of the database alone, as the module restore_point does."""

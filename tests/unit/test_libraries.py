@@ -31,6 +31,7 @@ def test_a_missing_library_names_itself_the_interpreter_and_the_playbook(
     with pytest.raises(_libraries.MissingLibrary) as caught:
         load()
     assert caught.value.name == name
+    assert caught.value.next_step.startswith("Run ansible-playbook prepare-hosts.yml")
     assert caught.value.interpreter == sys.executable
     message = str(caught.value)
     assert f"the Python library {name} cannot be imported by {sys.executable}" in message
