@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _libraries
+from ansible_collections.schedgen.rollback.plugins.module_utils import _compose, _libraries
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import ContainerState, containers
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 
@@ -161,7 +161,7 @@ def query(
 
 def client_of(parameters: Mapping[str, Any]) -> Any:
     """Return a Docker client; None for a database outside Docker."""
-    return None if parameters["database_host"] else connect()
+    return None if parameters["database_host"] else _compose.connect()
 
 
 def login_of(client: Any, parameters: Mapping[str, Any]) -> Login | None:
