@@ -34,6 +34,7 @@ pre { background: var(--soft); padding: .7rem; white-space: pre-wrap; }
 .check .done::before { content: "\\2713"; color: var(--good); font-weight: 700; }
 .check .open::before { content: "\\25CB"; color: var(--wait); font-weight: 700; }
 .told { opacity: .85; }
+td { overflow-wrap: anywhere; } .words th { white-space: normal; width: auto; }
 .wide { overflow-x: auto; } .wide td { overflow-wrap: normal; } .wide td:nth-child(3) { white-space: nowrap; }
 svg { display: block; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .bar { fill: var(--bar); } svg .failed { fill: var(--bad); }
@@ -60,7 +61,7 @@ def _table(rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> str:
         return ""
     head = f"<tr>{''.join(f'<th scope=col>{escape(name)}</th>' for name in heads)}</tr>" if heads else ""
     body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<div class=wide><table>{head}{body}</table></div>"
+    return f"<table class=words>{head}{body}</table>"
 
 
 def _readiness(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
