@@ -21,7 +21,14 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._report_page imp
 LONG = "a-name-that-no-line-can-be-broken-in-" * 6
 STEPS = [
     {"step": "plan", "status": "done", "after_s": 0.9, "seconds": 0.9},
-    {"step": "restore point", "status": "done", "after_s": 1.5, "seconds": 0.4, "purpose": "safety", "id": "20261122T1"},
+    {
+        "step": "restore point",
+        "status": "done",
+        "after_s": 1.5,
+        "seconds": 0.4,
+        "purpose": "safety",
+        "id": "20261122T1",
+    },
     {"step": "switch", "status": "started", "after_s": 2.0},
     {"step": "containers", "status": "done", "after_s": 5.0, "seconds": 2.5},
     {"step": "switch", "status": "done", "after_s": 9.0},
@@ -81,8 +88,8 @@ REPORT: dict[str, Any] = {
 }  # fmt: skip
 
 # The frame is as wide as the screen of whoever reads it; the picture of the timeline may be scrolled by itself.
-MEASURE = """<!doctype html><body style="margin:0"><iframe id=f src="report.html" style="border:0;width:{width}px;height:900px">
-</iframe><pre id=told></pre><script>
+MEASURE = """<!doctype html><body style="margin:0">
+<iframe id=f src="report.html" style="border:0;width:{width}px;height:900px"></iframe><pre id=told></pre><script>
 document.getElementById("f").onload = () => {{
   const page = document.getElementById("f").contentDocument, root = page.documentElement;
   const seen = (element) => {{ const box = element.getBoundingClientRect(); return box.width > 0 && box.height > 0; }};
@@ -133,7 +140,8 @@ def measured(chromium: str, folder: Path, width: int, *, dark: bool = False) -> 
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     told = re.search(r"<pre id=\"told\">(.*?)</pre>", done.stdout, re.DOTALL)
-    assert told and told.group(1), done.stdout[-2000:] + done.stderr[-2000:]
+    assert told, done.stdout[-2000:] + done.stderr[-2000:]
+    assert told.group(1), "the report was not loaded"
     found: dict[str, Any] = json.loads(unescape(told.group(1)))
     return found
 
