@@ -33,7 +33,10 @@ TYPES = {
     "schedules": "schedule",
 }
 UNIFIED = ("job_templates", "workflow_job_templates", "projects", "workflow_approval_templates")
-ROLES = {"job_templates": ("admin", "execute", "read"), "workflow_job_templates": ("admin", "execute", "approval", "read")}
+ROLES = {
+    "job_templates": ("admin", "execute", "read"),
+    "workflow_job_templates": ("admin", "execute", "approval", "read"),
+}
 # What AWX fills in where a client says nothing.
 DEFAULTS: dict[str, Thing] = {
     "inventories": {"kind": "", "host_filter": None, "variables": ""},
@@ -153,6 +156,8 @@ class Double:
             node["unified_job_template"] = made["id"]
             node["related"]["unified_job_template"] = made["url"]
             return 201, made
+        if inner.startswith("workflow_approval_templates/"):
+            raise LookupError(path)
         ids = self.links.setdefault(path, [])
         if body.get("disassociate"):
             ids.remove(body["id"])
@@ -163,10 +168,9 @@ class Double:
     def patch(self, path: str, body: Thing) -> Thing:
         """Answer a PATCH with what the object is now; what an approval does not have is passed over, as AWX does."""
         thing = self._by_url(path)
-        before = json.loads(json.dumps(thing))
-        thing.update({name: value for name, value in body.items() if name in thing or thing["type"] != TYPES["workflow_approval_templates"]})
-        if thing["type"] == "inventory" and thing["kind"] is None:
-            thing["kind"] = before["kind"]
+        if thing["type"] == "workflow_approval_template":
+            body = {name: value for name, value in body.items() if name in thing}
+        thing.update(body)
         return thing
 
 

@@ -69,7 +69,9 @@ def changed(done: subprocess.CompletedProcess[str]) -> int:
 
 
 @pytest.fixture(scope="module")
-def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Double, list[subprocess.CompletedProcess[str]]]]:
+def applied(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Double, list[subprocess.CompletedProcess[str]]]]:
     """A double that awx-setup.yml was applied to twice, and both runs."""
     folder = tmp_path_factory.mktemp("awx")
     with served() as (double, url):
@@ -164,7 +166,7 @@ def test_the_workflow_goes_its_ways(double: Double) -> None:
 
 
 def test_the_workflow_does_not_answer_for_a_person(double: Double) -> None:
-    """What a survey of the workflow asks wins over what its jobs publish: an empty confirmation would undo an approval."""
+    # What a survey of the workflow asks wins over what its jobs publish: an empty answer would undo an approval.
     workflow = double.named("workflow_job_templates", "Rollback: roll back with approval")
     asked = {question["variable"] for question in double.survey(workflow)["spec"]}
     assert {"rollback_application", "rollback_reason"} <= asked
