@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))
 from api_double import Double, served
 
 ROOT = Path(__file__).resolve().parents[2]
