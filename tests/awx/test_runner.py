@@ -67,7 +67,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
     """A folder of collections with this one, built and installed without a network."""
     folder = tmp_path_factory.mktemp("installed")
     galaxy = [str(BIN / "ansible-galaxy"), "collection"]
-    environment = {**os.environ, "ANSIBLE_HOME": str(folder / "home")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment["ANSIBLE_HOME"] = str(folder / "home")
     subprocess.run([*galaxy, "build", "--output-path", str(folder)], cwd=checkout, env=environment, check=True)
     (tarball,) = folder.glob("schedgen-rollback-*.tar.gz")
     subprocess.run(
@@ -77,7 +78,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
 
 
 def job(
-    playbook: str, variables: dict[str, Any], project: Path, folder: Path, collections: Path | None = None
+    playbook: str,
+    variables: dict[str, Any],
+    project: Path,
+    folder: Path,
+    collections: Path | None = None,
+    *,
+    check: bool = False,
 ) -> ansible_runner.Runner:
     """Run one job: the project as working folder, variables from a file, the screen of ansible-runner."""
     for name in ("inventory", "env"):
@@ -93,11 +100,12 @@ def job(
         "rollback_evidence_deadline": 5,
         **variables,
     }
+    (folder / "empty.cfg").touch()
     (folder / "env" / "extravars").write_text(json.dumps(given))
     environment = {
         "ANSIBLE_HOME": str(folder / "home"),
         "ANSIBLE_COLLECTIONS_PATH": str(collections or folder / "none"),
-        "ANSIBLE_CONFIG": str(project / "ansible.cfg") if collections is None else os.devnull,
+        "ANSIBLE_CONFIG": str(project / "ansible.cfg") if collections is None else str(folder / "empty.cfg"),
         "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
         "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
     }
@@ -107,6 +115,7 @@ def job(
         project_dir=str(project),
         playbook=playbook,
         quiet=True,
+        cmdline="--check" if check else None,
         settings={"job_timeout": 120},
     )
 
@@ -227,7 +236,7 @@ def test_a_template_runs_from_the_installed_collection(
         }
     else:
         given = answers(template)
-    run = job(name, given, tmp_path / "project", tmp_path, installed)
+    run = job(name, given, tmp_path / "project", tmp_path, installed, check=template["playbook"] == "prepare-hosts")
     played = [event["event_data"]["playbook"] for event in run.events if event["event"] == "playbook_on_start"]
     assert played, run.stdout.read()
     if template["playbook"] in (*SUCCEED, "prepare-hosts"):
