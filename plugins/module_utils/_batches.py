@@ -34,7 +34,8 @@ def batches(hosts: Sequence[str], sizes: Any) -> list[list[str]]:
     if not asked:
         raise ValueError("there is no batch: name at least one size")
     counts = [_size(size, len(hosts)) for size in asked]
-    divided, rest = [], list(hosts)
+    divided: list[list[str]] = []
+    rest = list(hosts)
     while rest:
         size = counts[min(len(divided), len(counts) - 1)]
         divided.append(rest[:size])

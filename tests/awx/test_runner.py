@@ -26,7 +26,7 @@ VARS = ROOT / "roles" / "awx_setup" / "vars" / "main"
 TEMPLATES = yaml.safe_load((VARS / "templates.yml").read_text())["__awx_setup_templates"]
 QUESTIONS = yaml.safe_load((VARS / "questions.yml").read_text())["__awx_setup_questions"]
 # What needs Docker to succeed ends with a failure in three parts; an assessment that could observe nothing says so.
-SUCCEED = ("acknowledge", "assess", "escalate", "freeze", "status")
+SUCCEED = ("acknowledge", "assess", "escalate", "freeze", "report", "status")
 # Installs on the controller, or has its own tests below.
 APART = ("prepare-hosts", "workflow-step")
 

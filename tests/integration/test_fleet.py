@@ -14,6 +14,8 @@ import pytest
 from fleet import Fleet, Host, ensure_images
 from schedgen_lab import engine
 
+# Three engines at once are slow on two cores.
+pytestmark = pytest.mark.thorough
 HOSTS = 3
 
 

@@ -4,7 +4,7 @@
 """A fleet of hosts on one machine: containers with sshd, with an engine of their own or sharing the lab's.
 
 Each host has a Compose project with one service that carries code, at /srv/shop. It is healthy while the file
-/srv/shop/flag/healthy is there, so that a test can make one host's release fail and no other's.
+/srv/flag/healthy is there, so that a test can make one host's release fail and no other's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ENGINE = [
 COMPOSE = """services:
   web:
     image: fleet-web:${TAG}
-    volumes: ["./flag:/flag:ro"]
+    volumes: ["/srv/flag:/flag:ro"]
     init: true
     stop_grace_period: 1s
     healthcheck:
@@ -104,7 +104,7 @@ class Host:
 
     def healthy(self, yes: bool) -> None:
         """Let what runs, and what is started, be healthy or not."""
-        self.run(f"mkdir -p {PROJECT}/flag && cd {PROJECT}/flag && {'touch' if yes else 'rm -f'} healthy")
+        self.run(f"mkdir -p /srv/flag && cd /srv/flag && {'touch' if yes else 'rm -f'} healthy")
 
     def state(self, pattern: str) -> list[Any]:
         """Return JSON files below the application's records, in the order of their names."""
