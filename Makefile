@@ -97,6 +97,10 @@ bench-decision: venv ## Measure evidence, decision and a verification of twelve 
 docs: venv ## Write the generated parts of the documentation
 	@python tests/tools/role_docs.py --write
 
+.PHONY: site
+site: venv ## Build the documentation as HTML into build/site, without a network; a warning is a failure
+	@python tests/tools/site.py
+
 .PHONY: build
 build: venv ## Build the collection's tarball into build/
 	@mkdir -p build
