@@ -91,6 +91,10 @@ bench-database: venv ## Measure backup, restore and swap of a database against p
 bench-decision: venv ## Measure evidence, decision and a verification of twelve probes
 	@python tests/benchmarks/bench_decision.py
 
+.PHONY: bench-full
+bench-full: venv ## Measure a full rollback with 1 GB of data against the manual way
+	@python tests/benchmarks/bench_full.py
+
 ##@ Release
 
 .PHONY: docs

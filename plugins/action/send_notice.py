@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.schedgen.rollback.plugins.module_utils import _notice
 
@@ -44,7 +45,7 @@ class ActionModule(ActionBase):
     """Runs on the controller; the sending modules run where the task is delegated to."""
 
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"event", "message", "targets", "names", "timeout"})
+    _VALID_ARGS = frozenset({"event", "message", "targets", "names", "timeout", "probe"})
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send, and tell of every receiver whether it was reached. Fails for wrong arguments of its own alone."""
@@ -59,26 +60,45 @@ class ActionModule(ActionBase):
                 float(arguments.get("timeout") or 5),
             )
             fields = _notice.message(event, arguments.get("message") or {})
+            probe = boolean(arguments.get("probe") or False)
+            if probe:
+                # Whatever events they want: each of them may be needed.
+                targets = _notice.every(arguments.get("targets") or [], float(arguments.get("timeout") or 5))
         except (TypeError, ValueError) as error:
             return {"failed": True, "msg": f"the message cannot be made: {error}"}
         check = bool(self._task.check_mode)
         deliveries = [
             _notice.not_sent(target, target.problem)
             if target.problem
+            else self._probe(target, task_vars or {})
+            if probe
             else _notice.not_sent(target, "check mode")
             if check
             else self._send(target, fields, task_vars or {})
             for target in targets
         ]
-        screen = _notice.told(event, deliveries, check=check)
+        screen = _notice.answers(deliveries) if probe else _notice.told(event, deliveries, check=check)
         return {
-            "changed": any(item.sent for item in deliveries),
+            "changed": not probe and any(item.sent for item in deliveries),
             "deliveries": [asdict(item) for item in deliveries],
             "undelivered": [item.target for item in deliveries if not item.sent],
             "rows": screen.get("rows", []),
             "text": fields["text"],
             "rollback_screen": screen,
         }
+
+    def _probe(self, target: _notice.Target, task_vars: dict[str, Any]) -> _notice.Delivery:
+        """Reach for a receiver: delivered means that it is there."""
+        asked = _notice.probe(target)
+        if asked is None:
+            program = str(target.options["argv"][0])
+            there = bool(shutil.which(program))
+            return _notice.delivery(target, {"failed": not there, "msg": f"there is no program {program}"})
+        try:
+            with _at_most(target.timeout + GRACE):
+                return _notice.delivery(target, self._execute_module(asked[0], asked[1], task_vars=task_vars))
+        except TooLate:
+            return _notice.not_sent(target, _notice.too_late(target))
 
     def _send(self, target: _notice.Target, fields: dict[str, str], task_vars: dict[str, Any]) -> _notice.Delivery:
         module, arguments = _notice.call(target, fields)

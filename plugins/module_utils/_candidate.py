@@ -24,7 +24,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Point:
-    """A restore point as the choice sees it. ``problem`` says why it cannot be read ('' when it can)."""
+    """A restore point as the choice sees it. ``problem`` says why it cannot be read ('' when it can).
+
+    ``fleet`` are the hosts that were asked for it together, ``whole`` tells whether it is on all of them.
+    """
 
     id: str
     purpose: str = "manual"
@@ -36,6 +39,8 @@ class Point:
     labels: tuple[str, ...] = ()
     parts: tuple[str, ...] = ("release",)
     problem: str = ""
+    fleet: tuple[str, ...] = ()
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,8 @@ def choose_database(points: Sequence[Point], created: Mapping[str, str], damaged
         reason = ""
         if point.problem:
             reason = f"it cannot be used: {point.problem}"
+        elif not point.whole:
+            reason = _not_whole(point)
         elif "database" not in point.parts:
             reason = "it has no database part"
         elif created[point.id] >= damaged_since:
@@ -186,10 +193,16 @@ def choose_database(points: Sequence[Point], created: Mapping[str, str], damaged
     return Choice("", f"no restore point has a database from before {damaged_since}", tuple(passed))
 
 
+def _not_whole(point: Point) -> str:
+    return f"it was not completed on all the hosts that were asked for it ({', '.join(point.fleet)})"
+
+
 def _why_not(point: Point, running: str, bad_releases: Mapping[str, Point]) -> str:
     """Return why ``point`` cannot be the candidate, '' when it can."""
     if point.problem:
         return f"it cannot be used: {point.problem}"
+    if not point.whole:
+        return _not_whole(point)
     if point.purpose == "safety":
         return "it is a safety restore point, taken before a rollback"
     if point.bad is not None:

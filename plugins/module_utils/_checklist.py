@@ -123,7 +123,7 @@ def _after(report: Mapping[str, Any]) -> list[Line]:
 
 def lines(report: Mapping[str, Any]) -> list[Line]:
     """Return both checklists of a run, those of a rollback alone."""
-    if report.get("type") in ("backup", "deploy", "drill", "monitor"):
+    if report.get("type") in ("assess", "backup", "deploy", "drill", "monitor", "readiness"):
         return []
     return [*_before(report), *_after(report)]
 

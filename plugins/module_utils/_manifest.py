@@ -222,6 +222,8 @@ class Manifest:
     checksums: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    # The hosts that were asked for it together; empty where one host was.
+    fleet: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -263,12 +265,15 @@ def from_json(text: str) -> Manifest:
             if not isinstance(data[name], dict):
                 raise ValueError(f"the manifest's {name} is no object")
         fields = {
-            name: data[name] for name in Manifest.__dataclass_fields__ if name not in ("release", "volumes", "notes")
+            name: data[name]
+            for name in Manifest.__dataclass_fields__
+            if name not in ("release", "volumes", "notes", "fleet")
         }
         return Manifest(
             release=release_from_dict(data["release"]),
             volumes=tuple(data["volumes"]),
             notes=tuple(data["notes"]),
+            fleet=tuple(data.get("fleet", ())),
             **fields,
         )
     except (KeyError, TypeError) as error:

@@ -74,6 +74,17 @@ def _mask_lines(lines: Sequence[str], *, every_value: bool) -> list[str]:
     return shown
 
 
+def changed_keys(before: str, after: str) -> list[str]:
+    """Return the keys that are assigned otherwise in two versions of a file, or in one of them alone."""
+
+    def assigned(text: str) -> dict[str, str]:
+        found = (_ASSIGNMENT.match(line) for line in text.splitlines() if not line.lstrip().startswith("#"))
+        return {match.group("key"): match.group("value").strip() for match in found if match}
+
+    old, new = assigned(before), assigned(after)
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
 def mask_pair(before: str, after: str, kind: str) -> tuple[str, str]:
     """Return two versions of a file for a diff, their secret values hidden and yet told apart where they differ.
 

@@ -13,7 +13,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
@@ -77,7 +77,16 @@ def service_of(parameters: Mapping[str, Any]) -> str:
 class Toolbox:
     """The failed release's image with its service's surroundings, to run the migration tool in."""
 
-    def __init__(self, client: Any, application: str, project: str, service: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: Any,
+        application: str,
+        project: str,
+        service: str,
+        settings: Settings,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Look at the service's container and at the image; ``environment`` is laid over the container's own."""
         self.client, self.application, self.settings = client, application, settings
         found = _compose.containers(client, project, services=[service])
         if not found:
@@ -96,8 +105,9 @@ class Toolbox:
         except _libraries.docker().errors.DockerException as error:
             raise _compose.EngineError(f"container {found[0].name} cannot be inspected: {error}") from error
         self.environment = dict(part.split("=", 1) for part in self.template["Config"].get("Env") or () if "=" in part)
+        self.environment.update(environment or {})
         self.logins = _logins.find(self.environment)
-        self.commands = _migration_tools.commands(
+        found_commands = _migration_tools.commands(
             settings.tool,
             self._present(),
             source=settings.source,
@@ -105,6 +115,7 @@ class Toolbox:
             revert=settings.revert,
             show=settings.show,
         )
+        self.commands = replace(found_commands, apply=settings.apply)
 
     @property
     def networks(self) -> list[str]:
@@ -215,14 +226,14 @@ class Toolbox:
         argv = _migration_tools.show_command(self.commands)
         return self.run(argv, read_only=True, on_timeout=end_sessions(login)) if argv else None
 
-    def steps(self, login: Login, recorded: Sequence[str]) -> tuple[_migration_tools.Step, ...]:
+    def steps(self, login: Login, recorded: Sequence[str], *, network: str = "") -> tuple[_migration_tools.Step, ...]:
         """Return the steps back from what is applied now. Raises :class:`RevertError` where there is no way."""
         applied = history(login, self.settings)
         path: tuple[tuple[str, tuple[str, ...]], ...] = ()
         asked = _migration_tools.history_command(self.commands, recorded, applied)
         try:
             if asked and set(applied) != set(recorded):
-                ran = self.run(asked, read_only=True, on_timeout=end_sessions(login))
+                ran = self.run(asked, network=network, read_only=True, on_timeout=end_sessions(login))
                 if ran.rc != 0:
                     raise RevertError(f"{_migration_tools.told(asked)} {ran.reason}")
                 path = _migration_tools.alembic_path(ran.output)

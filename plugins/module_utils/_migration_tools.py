@@ -190,13 +190,15 @@ NEEDS = {
 class Commands:
     """How a tool is called inside the image: ``base`` is the program with what every call needs.
 
-    ``revert`` is a user's own command, with the placeholders ``{migration}`` and ``{target}``.
+    ``revert`` is a user's own command, with the placeholders ``{migration}`` and ``{target}``; ``apply`` one that
+    applies what is pending.
     """
 
     tool: str
     base: tuple[str, ...] = ()
     revert: tuple[str, ...] = ()
     show: tuple[str, ...] = ()
+    apply: tuple[str, ...] = ()
     suffix: tuple[str, ...] = ()
 
 
@@ -314,6 +316,21 @@ def show_command(found: Commands) -> tuple[str, ...]:
         "django": ("showmigrations", "--plan"),
     }
     if found.revert or found.tool not in words:
+        return ()
+    return (*found.base, *words[found.tool], *found.suffix)
+
+
+def apply_command(found: Commands) -> tuple[str, ...]:
+    """Return the command that applies every pending migration, empty where none is known."""
+    words = {
+        "typeorm": ("migration:run",),
+        "knex": ("migrate:latest",),
+        "alembic": ("upgrade", "head"),
+        "django": ("migrate", "--noinput"),
+    }
+    if found.apply:
+        return found.apply
+    if not found.base or found.tool not in words:
         return ()
     return (*found.base, *words[found.tool], *found.suffix)
 

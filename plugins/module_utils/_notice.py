@@ -90,6 +90,43 @@ def choose(declared: Any, event: str, names: Sequence[str] | None = None, timeou
     return (*found, *(Target(name, "?", problem="no target of this name is declared") for name in missing))
 
 
+def every(declared: Any, timeout: float = 5.0) -> tuple[Target, ...]:
+    """All receivers, whatever events they want."""
+    if not isinstance(declared, (list, tuple)):
+        return choose(declared, "start")
+    return tuple(_read(item, number, timeout)[0] for number, item in enumerate(declared, start=1))
+
+
+def probe(target: Target) -> tuple[str, dict[str, Any]] | None:
+    """The module that reaches for a receiver without sending, and its arguments; None for a command."""
+    if target.type == "command":
+        return None
+    if target.type == "webhook":
+        parts = urlsplit(str(target.options["url"]))
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    else:
+        host, port = str(target.options.get("host") or "localhost"), int(target.options.get("port") or 25)
+    seconds = max(1, round(target.timeout))
+    return "ansible.builtin.wait_for", {
+        "host": host,
+        "port": port,
+        "timeout": seconds,
+        "connect_timeout": seconds,
+        "sleep": 1,
+        "msg": f"nothing answers at {host}:{port}",
+    }
+
+
+def answers(deliveries: Iterable[Delivery]) -> dict[str, Any]:
+    """What the operator's screen shows of receivers that were reached for."""
+    found = list(deliveries)
+    if not found:
+        return {}
+    dead = [f"{item.target}: {item.reason}" for item in found if not item.sent]
+    headline = f"{len(found) - len(dead)} of {len(found)} receivers answer"
+    return {"headline": headline, "lines": dead, "rows": []}
+
+
 def _read(item: Any, number: int, timeout: float) -> tuple[Target, tuple[str, ...]]:
     if not isinstance(item, Mapping):
         return Target(f"target {number}", "?", problem="must be a mapping"), EVENTS

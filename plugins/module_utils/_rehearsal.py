@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, schedgen.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rehearse taking migrations back on a throwaway server that cannot reach the live one. Private to this collection."""
+"""Rehearse migrations on a throwaway server that cannot reach the live one. Private to this collection."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _command,
     _libraries,
     _migration_tools,
+    _readiness,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import (
     LABEL,
     RevertError,
+    StepFailed,
     Toolbox,
+    end_sessions,
     take_steps,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
-from ansible_collections.schedgen.rollback.plugins.module_utils._schema import catalogue
+from ansible_collections.schedgen.rollback.plugins.module_utils._schema import catalogue, history
 
 # Books beside the table itself that a tool wants to find.
 _OTHER_BOOKS = {"knex": ("knex_migrations_lock",)}
@@ -214,3 +217,55 @@ def rehearse(
         return Rehearsal("unproven", limits=tuple(limits), seconds=seconds)
     verdict = "wrong" if after.verdict == "incompatible" else after.verdict
     return Rehearsal(verdict, after.reasons, after.notes, tuple(limits), seconds)
+
+
+def forecast(client: Any, tools: Toolbox, login: Login) -> _readiness.Forecast:
+    """Apply the pending migrations of an image on a throwaway server, and take them back again.
+
+    Raises :class:`RevertError` when that cannot be tried, ``DatabaseError``.
+    """
+    argv = _migration_tools.apply_command(tools.commands)
+    if not argv:
+        raise RevertError(
+            f"no command is known that applies {tools.settings.tool}'s migrations (rollback_migration_apply_command)"
+        )
+    started = time.monotonic()
+    with scratch_server(client, tools, login) as scratch:
+        before, _facts = catalogue(scratch.login)
+        recorded = history(scratch.login, tools.settings)
+        ran = tools.run(argv, network=scratch.network, on_timeout=end_sessions(scratch.login))
+        after, facts = catalogue(scratch.login, before)
+        limits = [] if scratch.with_data else ["it ran without rows: what fails on what rows hold was not seen"]
+        if ran.rc != 0 or ran.timed_out:
+            left = [difference.told for difference in _catalog.compare(before, after).differences]
+            failure = f"{_migration_tools.told(argv)} {ran.reason}"
+            return _readiness.Forecast(failure=failure, left=tuple(left), seconds=time.monotonic() - started)
+        applied = history(scratch.login, tools.settings)
+        pending, _missing = _migration_tools.since(tools.settings.tool, applied, recorded)
+        compared = _catalog.compare(before, after, added=pending or (), facts=facts)
+        back, why = _way_back(tools, scratch, recorded, before) if pending else ("", ())
+    return _readiness.Forecast(
+        pending=pending or (),
+        fits=compared.verdict,
+        reasons=compared.reasons,
+        revert=compared.revert,
+        revert_reasons=compared.revert_reasons,
+        back=back,
+        back_reasons=why,
+        limits=tuple(limits),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _way_back(
+    tools: Toolbox, scratch: Scratch, recorded: Sequence[str], before: _catalog.Catalog
+) -> tuple[str, tuple[str, ...]]:
+    """Take back what was applied, and say where that led."""
+    try:
+        way = tools.steps(scratch.login, recorded, network=scratch.network)
+        take_steps(tools, scratch.login, way, network=scratch.network)
+    except (RevertError, StepFailed) as error:
+        return "failed", (str(error),)
+    now, facts = catalogue(scratch.login, before)
+    after = _catalog.compare(before, now, facts=facts)
+    return ("wrong" if after.verdict == "incompatible" else after.verdict), after.reasons

@@ -9,13 +9,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _checklist
+from ansible_collections.schedgen.rollback.plugins.module_utils import _checklist, _report_facts
 
 OUTCOMES = ("success", "nothing to do", "failed", "interrupted")
 #: What a run without the lock may take beyond its window before it counts as killed, in seconds.
 UNLOCKED_GRACE = 300.0
 #: Runs that are no rollback, and what their reports are headed with.
-_TITLES = {"backup": "Backup", "deploy": "Deployment", "drill": "Drill", "monitor": "Monitoring"}
+_TITLES = {
+    "assess": "Assessment",
+    "backup": "Backup",
+    "deploy": "Deployment",
+    "drill": "Drill",
+    "monitor": "Monitoring",
+    "readiness": "Readiness",
+}
 
 
 def duration(seconds: float) -> str:
@@ -107,6 +114,43 @@ def _decided(decision: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def is_rollback(report: Mapping[str, Any]) -> bool:
+    """Whether a run was a rollback."""
+    return str(report.get("type", "")) not in _TITLES
+
+
+def _told(report: Mapping[str, Any]) -> list[str]:
+    """Return what came of it: readiness, before and after, what is set aside, how to undo it, limits, monitoring."""
+    lines = []
+    if report.get("readiness"):
+        lines += ["", "## Readiness", "", "| | | |", "| --- | --- | --- |"]
+        lines += [
+            _row(finding["grade"], finding["topic"], f"{finding['told']}. {finding['next_step']}".strip())
+            for finding in report["readiness"]
+        ]
+    pairs = _report_facts.before_after(report)
+    if pairs:
+        lines += ["", "## Before and after", "", "| | before | after |", "| --- | --- | --- |"]
+        lines += [_row(*pair) for pair in pairs]
+    watched = report.get("monitoring") or {}
+    if watched:
+        lines += ["", f"## Monitoring: {watched.get('verdict', 'inconclusive')}", "", "| after | failed | of | p95 |"]
+        lines += ["| --- | --- | --- | --- |"]
+        lines += [
+            _row(f"{item['elapsed']} s", item["failed"], item["requests"], item.get("p95") or "")
+            for item in watched.get("series") or ()
+        ]
+    command = _report_facts.undo(report)
+    for heading, sentences in (
+        ("Set aside", _report_facts.set_aside(report)),
+        ("To undo it", [f"`{command}`"] if command else []),
+        ("Limits that apply", _report_facts.limits(report)),
+    ):
+        if sentences:
+            lines += ["", f"## {heading}", "", *(f"- {sentence}" for sentence in sentences)]
+    return lines
+
+
 def title(report: Mapping[str, Any]) -> str:
     """Return what kind of run it was, in words."""
     kind = str(report["type"])
@@ -161,6 +205,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             lines += [
                 _row(probe["name"], probe["verdict"], f"{probe['seconds']} s", probe["message"]) for probe in probes
             ]
+    lines += _told(report)
     checked = _checklist.lines(report)
     for heading in dict.fromkeys(line.title for line in checked):
         lines += ["", f"## {heading}", ""]

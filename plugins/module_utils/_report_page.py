@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _checklist, _report
+from ansible_collections.schedgen.rollback.plugins.module_utils import _checklist, _report, _report_facts
 
 WIDTH, ROW, LEFT = 600, 22, 110
 
@@ -34,6 +34,7 @@ pre { background: var(--soft); padding: .7rem; white-space: pre-wrap; }
 .check .done::before { content: "\\2713"; color: var(--good); font-weight: 700; }
 .check .open::before { content: "\\25CB"; color: var(--wait); font-weight: 700; }
 .told { opacity: .85; }
+td { overflow-wrap: anywhere; } .words th { white-space: normal; width: auto; }
 .wide { overflow-x: auto; } .wide td { overflow-wrap: normal; } .wide td:nth-child(3) { white-space: nowrap; }
 svg { display: block; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .bar { fill: var(--bar); } svg .failed { fill: var(--bad); }
@@ -52,6 +53,22 @@ def _rows(pairs: Iterable[tuple[str, Any]]) -> str:
 
 def _listed(sentences: Iterable[Any], tag: str = "ul") -> str:
     return f"<{tag}>{''.join(f'<li>{escape(str(told))}</li>' for told in sentences)}</{tag}>"
+
+
+def _table(rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> str:
+    """Return a table, '' without rows."""
+    if not rows:
+        return ""
+    head = f"<tr>{''.join(f'<th scope=col>{escape(name)}</th>' for name in heads)}</tr>" if heads else ""
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table class=words>{head}{body}</table>"
+
+
+def _readiness(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (finding["grade"], finding["topic"], f"{finding['told']}. {finding['next_step']}".strip())
+        for finding in report.get("readiness") or ()
+    ]
 
 
 def _section(title: str, body: str) -> str:
@@ -179,6 +196,8 @@ def page(report: Mapping[str, Any]) -> str:
     title = f"{_report.title(report)} of {report['application']}"
     failure = f"<pre>{escape(str(report['message']))}</pre>" if report.get("message") else ""
     watched = report.get("monitoring") or {}
+    set_aside, limits = _report_facts.set_aside(report), _report_facts.limits(report)
+    command = _report_facts.undo(report)
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p><span class='outcome {_tone(report['outcome'])}'>{escape(report['outcome'])}</span></p>",
@@ -190,7 +209,12 @@ def page(report: Mapping[str, Any]) -> str:
         _section("At stake", _listed(plan["stake"]) if plan.get("stake") else ""),
         _section("Warnings", _listed(plan["warnings"]) if plan.get("warnings") else ""),
         _verification(report),
+        _section("Readiness", _table(_readiness(report))),
+        _section("Before and after", _table(_report_facts.before_after(report), ("", "before", "after"))),
         _section(f"Monitoring: {watched.get('verdict', '')}", plot(watched.get("series") or ())) if watched else "",
+        _section("Set aside", _listed(set_aside) if set_aside else ""),
+        _section("To undo it", f"<pre>{escape(command)}</pre>" if command else ""),
+        _section("Limits that apply", _listed(limits) if limits else ""),
         _checklists(report),
     ]
     return (

@@ -31,6 +31,7 @@ class Settings:
     program: tuple[str, ...] = ()
     revert: tuple[str, ...] = ()
     show: tuple[str, ...] = ()
+    apply: tuple[str, ...] = ()
     lock_timeout: float = 5
     step_timeout: float = 120
     data_limit: int = 20_000_000
@@ -46,6 +47,7 @@ def settings_of(parameters: Mapping[str, Any]) -> Settings:
         program=tuple(parameters["migration_program"]),
         revert=tuple(parameters["migration_revert_command"]),
         show=tuple(parameters["migration_list_command"]),
+        apply=tuple(parameters.get("migration_apply_command", ())),
         lock_timeout=parameters.get("lock_timeout", 5),
         step_timeout=parameters.get("step_timeout", 120),
         data_limit=parameters.get("rehearsal_data_limit", 0),

@@ -116,6 +116,8 @@ class StoredPoint:
             pinned=_candidate.pinned(self.events),
             labels=_candidate.labels(self.events),
             parts=self.manifest.parts,
+            fleet=self.manifest.fleet,
+            whole=not self.manifest.fleet or any(event.get("event") == "whole" for event in self.events),
         )
 
 
@@ -398,9 +400,19 @@ class Store:
             if _POINT.match(name) and os.path.isdir(os.path.join(self.points_dir, name))
         ]
 
-    def begin_point(self) -> tuple[str, str]:
-        """Return the id of a new restore point and the temporary folder in which it is to be written."""
+    def begin_point(self, wanted: str = "") -> tuple[str, str]:
+        """Return the id of a new restore point and the temporary folder in which it is to be written.
+
+        ``wanted`` is an id that several hosts agreed on. Raises :class:`StoreError` when it is taken or is none.
+        """
         self.prepare()
+        if wanted:
+            path = os.path.join(self.points_dir, TEMPORARY + wanted)
+            if not _POINT.match(wanted) or os.path.exists(os.path.join(self.points_dir, wanted)):
+                raise StoreError(f"'{wanted}' cannot be a new restore point's id: it is taken, or of another form")
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+            return wanted, path
         while True:
             point_id = identifier(now())
             path = os.path.join(self.points_dir, TEMPORARY + point_id)

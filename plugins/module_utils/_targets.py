@@ -19,7 +19,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _schema,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Judgement
-from ansible_collections.schedgen.rollback.plugins.module_utils._compose import Image, Project, image
+from ansible_collections.schedgen.rollback.plugins.module_utils._compose import Image, Project, ProjectError, image
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     GitRecord,
@@ -232,6 +232,7 @@ def _from_git(
         if not os.path.isabs(path) and not os.path.lexists(copy) and path not in tracked:
             os.makedirs(os.path.dirname(copy), exist_ok=True)
             shutil.copyfile(_files.full_path(running.project.src, path), copy)
+    built = []
     declared = tuple(path for path in running.project.compose_files if os.path.exists(os.path.join(staging, path)))
     staged = replace(running.project, src=staging, compose_files=declared)
     rendered = staged.config()
@@ -239,7 +240,13 @@ def _from_git(
     for service in application.code_services:
         if service in rendered["services"]:
             reference = compose_reference(staged, rendered, service)
-            facts = _named_image(client, service, reference, pull=pull, timeout=timeout)
+            try:
+                facts = _named_image(client, service, reference, pull=pull, timeout=timeout)
+            except TargetError:
+                if not pull or not rendered["services"][service].get("build"):
+                    raise
+                facts = _built_image(client, staged, service, reference, timeout=timeout)
+                built.append(service)
             replicas = rendered_replicas(rendered, service)
             services[service] = replace(_service(running, service, reference, facts), replicas=replicas)
     if not services:
@@ -252,7 +259,22 @@ def _from_git(
         " its health and migrations are not known"
     )
     release = replace(release, git=GitRecord(commit, describe=name))
-    return Target("git", name, release, staged, rendered, warnings=(warning,))
+    warnings = [warning, *([f"built from {name} now, no registry has it: {', '.join(built)}"] if built else [])]
+    return Target("git", name, release, staged, rendered, warnings=tuple(warnings))
+
+
+def _built_image(client: Any, staged: Project, service: str, reference: str, *, timeout: float) -> Image:
+    """Build a service's image, which is nowhere, from the staged files: no name that means an image now is moved."""
+    try:
+        staged.check(["build", "--quiet", service], timeout=timeout)
+    except ProjectError as error:
+        raise TargetError(
+            f"image {reference} of {service} is nowhere to be had, and building it failed: {error}"
+        ) from error
+    facts = image(client, reference)
+    if facts is None:
+        raise TargetError(f"building {service} made no image {reference}")
+    return facts
 
 
 def compose_reference(project: Project, rendered: Mapping[str, Any], service: str) -> str:

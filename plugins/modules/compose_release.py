@@ -139,6 +139,14 @@ expected:
   type: dict
   sample:
     backend: sha256:0d5e6f
+configuration:
+  description: Of every file that differs, its C(path) and the C(keys) whose values differ. Values are not told.
+  returned: with O(state=prepared)
+  type: list
+  elements: dict
+  sample:
+    - path: .env
+      keys: [LOG_LEVEL]
 release:
   description: Fingerprint of the release that runs after the switch.
   returned: with O(state=switched)
@@ -230,6 +238,11 @@ def prepare(
         "changed": plan.changed if pretend else bool(fetched),
         "plan": _plan.plan_to_dict(plan),
         "expected": {image.service: image.image_id for image in plan.images},
+        "configuration": [
+            {"path": path, "keys": _masking.changed_keys(old, new)}
+            for path, kind, old, new in prepared.file_diffs
+            if kind != "secret"
+        ],
         "diff": diffs(prepared, running.release),
         "rollback_screen": screen(plan),
     }

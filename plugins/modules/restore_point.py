@@ -35,14 +35,22 @@ options:
       - V(bad) and V(good) put and take back the bad mark, V(pinned) and V(unpinned) keep one from being pruned or no
         longer, V(labelled) adds labels.
       - V(stored) saves its images to the image store where no registry has them.
+      - V(whole) says that every host of its O(fleet) has it. Before that it is never chosen as a candidate.
       - V(pruned) removes those that O(retention) does not keep, V(absent) removes one.
     type: str
-    choices: [present, bad, good, pinned, unpinned, labelled, stored, pruned, absent]
+    choices: [present, bad, good, pinned, unpinned, labelled, stored, whole, pruned, absent]
     default: present
   id:
     description:
       - The restore point. Needed for every state except V(present) and V(pruned).
+      - With V(present) the id that a new one gets, so that several hosts have the same.
     type: str
+  fleet:
+    description:
+      - The hosts that are asked for a new restore point together. Empty where this one is asked alone.
+    type: list
+    elements: str
+    default: []
   purpose:
     description:
       - Why a restore point is taken. One with the purpose V(safety) is never chosen as a candidate.
@@ -262,7 +270,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import
 from ansible_collections.schedgen.rollback.plugins.module_utils._releases import application_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, now, timestamp, tree_checksums
 
-MARKS = ("bad", "good", "pinned", "unpinned", "labelled")
+MARKS = ("bad", "good", "pinned", "unpinned", "labelled", "whole")
 
 
 def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +283,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
     if parameters["database"] and parameters["with_database"]:
         # A live database that was left closed could not be dumped, and a half restored copy takes up room.
         put_right = _databases.sweep(database_of(store, client, parameters))
-    point_id, folder = store.begin_point()
+    point_id, folder = store.begin_point(parameters["id"] or "")
     running = _releases.read(client, application, folder=folder)
     notes = [*running.notes, *running.release.differences]
     for name, service in running.release.services.items():
@@ -306,6 +314,7 @@ def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, 
         volumes=tuple(volumes),
         checksums=tree_checksums(folder),
         notes=tuple(notes),
+        fleet=tuple(parameters["fleet"]),
     )
     path = store.complete_point(point_id, folder, to_json(manifest))
     if parameters["labels"]:
@@ -453,6 +462,7 @@ def mark(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         "pinned": summary.pinned,
         "unpinned": not summary.pinned,
         "labelled": set(parameters["labels"]) <= set(summary.labels),
+        "whole": summary.whole,
     }[state]
     if already:
         return {
@@ -469,6 +479,7 @@ def mark(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     words = {
         "bad": f"release {summary.label} is marked bad",
         "labelled": f"labels of {point_id}: {', '.join(parameters['labels'])}",
+        "whole": f"restore point {point_id} is on all of its hosts",
     }
     return {
         "changed": True,
@@ -570,7 +581,18 @@ def main() -> None:
             **_arguments.RUN,
             "state": {
                 "type": "str",
-                "choices": ["present", "bad", "good", "pinned", "unpinned", "labelled", "stored", "pruned", "absent"],
+                "choices": [
+                    "present",
+                    "bad",
+                    "good",
+                    "pinned",
+                    "unpinned",
+                    "labelled",
+                    "stored",
+                    "whole",
+                    "pruned",
+                    "absent",
+                ],
                 "default": "present",
             },
             "id": {"type": "str"},
@@ -578,6 +600,7 @@ def main() -> None:
             "reason": {"type": "str", "default": ""},
             "owner": {"type": "str", "default": ""},
             "labels": {"type": "list", "elements": "str", "default": []},
+            "fleet": {"type": "list", "elements": "str", "default": []},
             "with_database": {"type": "bool", "default": True},
             "volumes": {"type": "list", "elements": "str", "default": []},
             "dump_jobs": {"type": "int", "default": 2},

@@ -153,14 +153,19 @@ rollback_screen:
   type: dict
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.schedgen.rollback.plugins.module_utils import _arguments, _failure, _report, _report_page
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _arguments,
+    _failure,
+    _report,
+    _report_files,
+    _report_page,
+)
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import identifier
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
     Frozen,
@@ -168,20 +173,26 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
     Store,
     StoreError,
     now,
-    write_file,
 )
+
+# How many of the newest reports are looked through for the rollback that a window belongs to.
+RECENT = 20
 
 
 def write_report(store: Store, run: str, outcome: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Write a run's report from its journal and return it as plain data."""
     report = _report.build(run, store.application, store.read_journal(run), outcome, now(), facts)
-    folder = store.run_path(run)
-    write_file(
-        os.path.join(folder, "report.json"), json.dumps(report, indent=1, ensure_ascii=False, default=str) + "\n"
-    )
-    write_file(os.path.join(folder, "report.md"), _report.markdown(report))
-    write_file(os.path.join(folder, "report.html"), _report_page.page(report))
+    _report_files.write(store, report)
     return report
+
+
+def tell_the_rollback(store: Store, report: Mapping[str, Any]) -> None:
+    """Write the report of the rollback before a monitoring window again, with what the window showed."""
+    watched = report.get("monitoring") or {}
+    earlier = (entry for entry in store.reports(RECENT) if entry["run"] < report["run"])
+    rollback = next((entry for entry in earlier if _report.is_rollback(entry)), None)
+    if report["type"] == "monitor" and watched and rollback is not None:
+        _report_files.write(store, {**rollback, "monitoring": watched})
 
 
 def end_interrupted(store: Store) -> list[str]:
@@ -243,6 +254,7 @@ def finish(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     run, outcome = parameters["run"], parameters["outcome"]
     store.journal(run, "run", "finished", outcome=outcome)
     report = write_report(store, run, outcome, parameters["facts"])
+    tell_the_rollback(store, report)
     store.release(run)
     path = store.run_path(run)
     rows = [

@@ -48,6 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "collections"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import lab_client as lab
+import lab_data
 import pg_clients
 import pg_lab
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
@@ -417,34 +418,6 @@ def median(values: list[float]) -> float:
 # --- the whole playbook, on the reference application
 
 
-def in_application(statement: str) -> str:
-    """Run SQL in the reference application's database, past its own code."""
-    arguments = ("psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-U", "schedgen", "-d", "schedgen", "-c", statement)
-    return lab.docker("exec", "schedgen-postgres", *arguments).strip()
-
-
-def fill_application(megabytes: int) -> None:
-    """Add a table until the reference application's database has a size."""
-    in_application("CREATE TABLE IF NOT EXISTS archive (id bigint PRIMARY KEY, title text, content text)")
-    while (size := int(in_application("SELECT pg_database_size(current_database())")) >> 20) < megabytes:
-        rows = 1000 + min(256, megabytes - size) * 1000
-        in_application(
-            "INSERT INTO archive SELECT b + i, 'Title ' || i, repeat(md5(i::text), 30)"
-            f" FROM generate_series(1, {rows}) i, (SELECT coalesce(max(id), 0) AS b FROM archive) x"
-        )
-    in_application("VACUUM ANALYZE")
-    in_application("CHECKPOINT")
-
-
-def drop_set_aside() -> None:
-    """Remove what the rollback before has set aside: nothing of it is measured again."""
-    names = in_application(
-        "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('schedgen', 'postgres')"
-    )
-    for name in names.split():
-        in_application(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
 def deploy(version: str) -> None:
     lab.lab("deploy", version)
     lab.wait_until(lambda: not lab.unhealthy(), f"{version} is healthy")
@@ -458,12 +431,14 @@ def ready_rollback(megabytes: int) -> float:
     point = lab.points()[-1]["id"]
     assert "ready" in [entry["event"] for entry in lab.events(point)], done.screen
     deploy("v2")
-    in_application("INSERT INTO archive VALUES (-1, 'written after the restore point', '')")
-    in_application("CHECKPOINT")
+    lab_data.in_application("INSERT INTO archive VALUES (-1, 'written after the restore point', '')")
+    lab_data.in_application("CHECKPOINT")
     done = lab.playbook("database-rollback", rollback_to=point, rollback_database_how="restore", rollback_confirm=True)
     assert done.rc == 0, done.screen
-    assert in_application("SELECT count(*) FROM archive WHERE id = -1") == "0", "the old database is still live"
-    drop_set_aside()
+    assert lab_data.in_application("SELECT count(*) FROM archive WHERE id = -1") == "0", (
+        "the old database is still live"
+    )
+    lab_data.drop_set_aside()
     return done.seconds
 
 
@@ -481,7 +456,7 @@ def measure_playbook(size: int, rounds: int) -> dict[str, Any]:
     lab.lab("up")
     for suffix, megabytes in (("", size), ("_4x", size * 4)):
         lab.lab("reset", "v1")
-        fill_application(megabytes)
+        lab_data.fill_application(megabytes)
         total, quick = [], []
         for _number in range(rounds):
             total.append(ready_rollback(megabytes))

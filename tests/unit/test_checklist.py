@@ -97,6 +97,6 @@ def test_what_is_open_says_what_a_person_does() -> None:
         assert any(words in sentence for sentence in told), words
 
 
-@pytest.mark.parametrize("kind", ["backup", "deploy", "drill", "monitor"])
+@pytest.mark.parametrize("kind", ["assess", "backup", "deploy", "drill", "monitor", "readiness"])
 def test_what_is_no_rollback_has_no_checklist(kind: str) -> None:
     assert lines({**DONE, "type": kind}) == []

@@ -42,6 +42,7 @@ WORLD = {
     "_ready",
     "_rehearsal",
     "_releases",
+    "_report_files",
     "_restore",
     "_runs",
     "_schema",
