@@ -110,6 +110,10 @@ build: venv ## Build the collection's tarball into build/
 	@mkdir -p build
 	@ansible-galaxy collection build --force --output-path build
 
+.PHONY: importer
+importer: venv ## Let Galaxy's own importer judge the built collection
+	@python tests/tools/importer.py
+
 .PHONY: clean
 clean: ## Remove what the targets above have made, the tools too
 	@rm -rf .venv .venvs .ansible .cache build .mypy_cache .pytest_cache .ruff_cache
