@@ -27,6 +27,28 @@ BLOCK = re.compile(
 NAMES = ("CLONE", "ANSIBLE_CONFIG", "PYTHON_IMAGE", "POSTGRES_IMAGE", "PYTHON_VERSION", "PORT", "STATE", "WORK")
 
 
+# What the screens say where the page tells what is decided, folded to one line each.
+TOLD = {
+    "Let the collection find it": [
+        "rollback_migration_tool: django",
+        "rollback_database: noteboard",
+        "rollback_code_services: - web",
+    ],
+    "A bad release": [
+        "Critical: quick rollback to v1",
+        "Because the database's schema is that of v1",
+        "Release v2 is marked bad",
+    ],
+    "A migration that takes something away": [
+        "column public.notes_note.author was dropped",
+        "Rejected: revert, because a revert cannot bring back what column public.notes_note.author held",
+        "public.notes_note: about 1 inserted",
+        "Release v3 is marked bad",
+    ],
+    "And back again": ["v3 runs and is healthy"],
+}
+
+
 @dataclass(frozen=True)
 class Part:
     """A block of the page: a file to write, shell to run, or what the shell before it says at its end."""
@@ -131,8 +153,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         found = subprocess.run(["docker", *list_them, "--filter", mine], capture_output=True, text=True).stdout.split()
         if found:
             subprocess.run(["docker", *remove, *found], capture_output=True)
-    names = ["noteboard-web", "schedgen-rollback/noteboard/*"]
-    for name in names:
+    for name in ("noteboard-web", "schedgen-rollback/noteboard/*"):
         form = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={name}"]
         tags = subprocess.run(form, capture_output=True, text=True).stdout.split()
         if tags:
@@ -152,10 +173,3 @@ def test_the_tutorial_as_it_is_written(reader: Reader) -> None:
     left = subprocess.run(["docker", "ps", "--all", "--quiet", "--filter", "name=noteboard"], capture_output=True)
     assert left.stdout == b""
     assert not reader.work.exists()
-
-
-TOLD = {
-    "Let the collection find it": ["rollback_migration_tool: django", "rollback_database: noteboard", "- web"],
-    "A bad release": ["quick"],
-    "A migration that takes something away": ["author"],
-}
