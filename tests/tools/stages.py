@@ -177,7 +177,7 @@ def lint() -> Count:
 
 def units() -> Count:
     """Run the unit and house tests."""
-    return pytest("tests/unit", LIMITS["units"])
+    return pytest(("tests/unit",), LIMITS["units"])
 
 
 def sanity() -> Count:
@@ -205,8 +205,12 @@ def molecule() -> Count:
 
 
 def tests_of(words: str) -> Count:
-    """Run the integration tests that carry these marks."""
-    return pytest("tests/integration", LIMITS["tests"], words if THOROUGH.is_set() else f"({words}) and not thorough")
+    """Run the integration tests, and those of AWX, that carry these marks."""
+    return pytest(
+        ("tests/integration", "tests/awx"),
+        LIMITS["tests"],
+        words if THOROUGH.is_set() else f"({words}) and not thorough",
+    )
 
 
 def faults(*choice: str) -> Count:
@@ -228,12 +232,12 @@ def faults_told(code: int, output: str) -> Count:
     return count if not code or count.failed else Count(max(0, converged - 1), 1)
 
 
-def pytest(folder: str, limit: float, words: str = "") -> Count:
-    """Run one folder of tests, those with some marks; that none runs is a failure."""
+def pytest(folders: tuple[str, ...], limit: float, words: str = "") -> Count:
+    """Run some folders of tests, those with some marks; that none runs is a failure."""
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary, "report.xml")
         chosen = ["-m", words] if words else []
-        argv = [PYTHON, "-m", "pytest", folder, "-q", "--durations=15", f"--junit-xml={report}", *chosen]
+        argv = [PYTHON, "-m", "pytest", *folders, "-q", "--durations=15", f"--junit-xml={report}", *chosen]
         code, _output = run(argv, limit)
         if not report.exists():
             return Count(failed=1)
