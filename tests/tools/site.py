@@ -30,9 +30,12 @@ def lay_out(source: Path) -> None:
     (source / "docs").mkdir()
     for page in sorted((ROOT / "docs").glob("*.md")):
         shutil.copy(page, source / "docs")
+    for page in sorted((ROOT / "roles").glob("*/README.md")):
+        folder = source / page.parent.relative_to(ROOT)
+        folder.mkdir(parents=True)
+        shutil.copy(page, folder)
     for name in TOP:
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, source)
+        shutil.copy(ROOT / name, source)
 
 
 def write_reference(folder: Path) -> None:
