@@ -101,10 +101,18 @@ bench-full: venv ## Measure a full rollback with 1 GB of data against the manual
 docs: venv ## Write the generated parts of the documentation
 	@python tests/tools/role_docs.py --write
 
+.PHONY: site
+site: venv ## Build the documentation as HTML into build/site, without a network; a warning is a failure
+	@python tests/tools/site.py
+
 .PHONY: build
 build: venv ## Build the collection's tarball into build/
 	@mkdir -p build
 	@ansible-galaxy collection build --force --output-path build
+
+.PHONY: importer
+importer: venv ## Let Galaxy's own importer judge the built collection
+	@python tests/tools/importer.py
 
 .PHONY: clean
 clean: ## Remove what the targets above have made, the tools too

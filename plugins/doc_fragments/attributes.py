@@ -10,7 +10,7 @@ from __future__ import annotations
 class ModuleDocFragment:
     """Documentation of attributes: the bare names here, and ready-made sets below."""
 
-    # A module that extends this states its own support for the modes. All modules are in the group.
+    # A module that extends this states its own support for the modes, and for the group where it is in none.
     DOCUMENTATION = r"""
 options: {}
 attributes:
