@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -205,3 +206,13 @@ def test_check_mode_writes_nothing(metrics: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(metrics.iterdir()) == []
     assert "+# HELP schedgen_rollback_backup_last_success_timestamp_seconds" in done.stdout
+
+
+def test_the_alerts_of_the_documentation_are_rules(commands: Path, tmp_path: Path) -> None:
+    (rules,) = re.findall(r"```yaml\n(groups:.*?)```", (ROOT / "docs" / "schedules.md").read_text(), re.DOTALL)
+    (tmp_path / "rules.yml").write_text(rules)
+    checked = subprocess.run(
+        [str(commands / "promtool"), "check", "rules", str(tmp_path / "rules.yml")], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "SUCCESS: 3 rules found" in checked.stdout
