@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -86,10 +86,13 @@ def _taken(points: Sequence[_status.Point], *, proven: bool) -> float:
 def _of_runs(reports: Sequence[Mapping[str, Any]]) -> list[Family]:
     """Return what is told of runs; ``reports`` are newest first."""
     ended = Counter((str(report.get("type", "")), str(report.get("outcome", ""))) for report in reports)
-    last: dict[str, Mapping[str, Any]] = {}
+    last: dict[tuple[str, str], Mapping[str, Any]] = {}
     for report in reports:
-        if report.get("outcome") == "success":
-            last.setdefault(str(report.get("type", "")), report)
+        last.setdefault((str(report.get("type", "")), str(report.get("outcome", ""))), report)
+
+    def each(value: Callable[[Mapping[str, Any]], float]) -> tuple[Sample, ...]:
+        return tuple(({"type": kind, "outcome": outcome}, value(last[kind, outcome])) for kind, outcome in sorted(last))
+
     return [
         Family(
             "runs_total",
@@ -98,19 +101,16 @@ def _of_runs(reports: Sequence[Mapping[str, Any]]) -> list[Family]:
             tuple(({"type": kind, "outcome": outcome}, count) for (kind, outcome), count in sorted(ended.items())),
         ),
         Family(
-            "run_last_success_timestamp_seconds",
+            "run_last_end_timestamp_seconds",
             "gauge",
-            "When the last successful run of the type ended.",
-            tuple(
-                ({"type": kind}, datetime.fromisoformat(report["finished"]).timestamp())
-                for kind, report in sorted(last.items())
-            ),
+            "When the last run of the type with the outcome ended.",
+            each(lambda report: datetime.fromisoformat(report["finished"]).timestamp()),
         ),
         Family(
             "run_last_duration_seconds",
             "gauge",
-            "How long the last successful run of the type took.",
-            tuple(({"type": kind}, float(report["seconds"])) for kind, report in sorted(last.items())),
+            "How long the last run of the type with the outcome took.",
+            each(lambda report: float(report["seconds"])),
         ),
     ]
 

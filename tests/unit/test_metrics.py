@@ -118,8 +118,12 @@ def test_runs_by_type_and_outcome() -> None:
         's_total{application="a",type="backup",outcome="interrupted"} 1',
         's_total{application="a",type="quick",outcome="failed"} 1',
         's_total{application="a",type="quick",outcome="success"} 2',
-        '_last_success_timestamp_seconds{application="a",type="quick"} 1795604410.25',
-        '_last_duration_seconds{application="a",type="quick"} 9.5',
+        '_last_end_timestamp_seconds{application="a",type="backup",outcome="interrupted"} 1795604410',
+        '_last_end_timestamp_seconds{application="a",type="quick",outcome="failed"} 1795604410',
+        '_last_end_timestamp_seconds{application="a",type="quick",outcome="success"} 1795604410.25',
+        '_last_duration_seconds{application="a",type="backup",outcome="interrupted"} 9.5',
+        '_last_duration_seconds{application="a",type="quick",outcome="failed"} 99',
+        '_last_duration_seconds{application="a",type="quick",outcome="success"} 9.5',
     ]
 
 
