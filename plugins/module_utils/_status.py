@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _manifest, _report, _words
+from ansible_collections.schedgen.rollback.plugins.module_utils import _candidate, _manifest, _report, _words
 
 # How many restore points and runs a table shows.
 SHOWN = 5
@@ -42,6 +42,21 @@ def proven_at(events: Sequence[Mapping[str, Any]]) -> str:
         if event.get("event") in ("proven", "not proven"):
             return str(event.get("at", "")) if event["event"] == "proven" else ""
     return ""
+
+
+def shown(summary: _candidate.Point, events: Sequence[Mapping[str, Any]]) -> Point:
+    """Return what the table shows of a restore point."""
+    return Point(
+        id=summary.id,
+        label=summary.label,
+        purpose=summary.purpose,
+        verdict=summary.verdict,
+        parts=summary.parts if not summary.problem else (),
+        problem=summary.problem,
+        bad=summary.bad.reason or "no reason given" if summary.bad else "",
+        pinned=summary.pinned,
+        proven=proven_at(events),
+    )
 
 
 def age(point_id: str, now: datetime) -> float:

@@ -149,11 +149,12 @@ def fsync(path: str) -> None:
         os.close(descriptor)
 
 
-def write_file(path: str, content: str) -> None:
-    """Write a file for root alone, complete or not at all."""
+def write_file(path: str, content: str, *, mode: int = 0o600) -> None:
+    """Write a file, for root alone unless ``mode`` says otherwise, complete or not at all."""
     temporary = f"{path}{TEMPORARY}{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        os.fchmod(descriptor, mode)
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

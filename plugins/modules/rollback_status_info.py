@@ -104,25 +104,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import _argument
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import database_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import client_of
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoredPoint, now
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, now
 
 REPORTED = ("run", "type", "outcome", "seconds", "owner", "started")
-
-
-def shown(point: StoredPoint) -> _status.Point:
-    """Return what the table shows of a restore point."""
-    summary = point.summary()
-    return _status.Point(
-        id=point.id,
-        label=summary.label,
-        purpose=summary.purpose,
-        verdict=summary.verdict,
-        parts=summary.parts if not summary.problem else (),
-        problem=summary.problem,
-        bad=summary.bad.reason or "no reason given" if summary.bad else "",
-        pinned=summary.pinned,
-        proven=_status.proven_at(point.events),
-    )
 
 
 def databases(store: Store, parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -141,7 +125,7 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Read the state folder, and the server's databases."""
     store = Store(parameters["state_dir"], parameters["application"])
     when = now()
-    points = [shown(point) for point in store.points()]
+    points = [_status.shown(point.summary(), point.events) for point in store.points()]
     lock, freeze = store.lock(), store.frozen()
     beside, notes = databases(store, parameters)
     kept = {entry.beside for run in store.runs() for entry in _volumes.kept(store, run)}
