@@ -222,6 +222,7 @@ def test_help_is_not_called_for_twice(checkout: Path, tmp_path: Path) -> None:
     assert artifacts(run) == {}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("template", TEMPLATES, ids=[template["playbook"] for template in TEMPLATES])
 def test_a_template_runs_from_the_installed_collection(
     template: dict[str, Any], installed: Path, tmp_path: Path
