@@ -11,29 +11,29 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 FORMS = {"md": "report", "html": "page"}
+ARGUMENTS = {name: {"type": "str", "required": True} for name in ("folder", "name", *FORMS.values())}
 
 
 class ActionModule(ActionBase):
     """Runs on the controller alone: a copy module for each file would cost an outage a second."""
 
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"folder", "name", "report", "page"})
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Write the files, and say where they are or why they are not."""
         super().run(tmp, task_vars)
-        arguments = self._task.args
-        folder = os.path.expanduser(str(arguments["folder"]))
+        _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        folder = os.path.expanduser(arguments["folder"])
         if self._task.check_mode:
             return {"changed": False, "path": "", "problem": "check mode", "rollback_screen": {}}
         path = ""
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             for ending, key in FORMS.items():
-                path = os.path.join(folder, f"{os.path.basename(str(arguments['name']))}.{ending}")
+                path = os.path.join(folder, f"{os.path.basename(arguments['name'])}.{ending}")
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                    stream.write(str(arguments[key]))
+                    stream.write(arguments[key])
         except OSError as error:
             problem = f"no copy of the report was kept on the controller: {error}"
             return {

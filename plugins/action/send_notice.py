@@ -17,6 +17,11 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.schedgen.rollback.plugins.module_utils import _notice
 
+# Types are judged later: a mistake in a declaration is told, and must not stop the rollback that the message is about.
+ARGUMENTS: dict[str, Any] = {
+    "event": {"type": "str", "required": True},
+    **{name: {"type": "raw"} for name in ("message", "targets", "names", "timeout", "probe")},
+}
 # What a module may take to start and end, beyond the receiver's own time, in seconds.
 GRACE = 3.0
 
@@ -45,25 +50,22 @@ class ActionModule(ActionBase):
     """Runs on the controller; the sending modules run where the task is delegated to."""
 
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"event", "message", "targets", "names", "timeout", "probe"})
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send, and tell of every receiver whether it was reached. Fails for wrong arguments of its own alone."""
         super().run(tmp, task_vars)
-        arguments = self._task.args
+        _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
             event = str(arguments.get("event") or "")
-            targets = _notice.choose(
-                arguments.get("targets") or [],
-                event,
-                arguments.get("names"),
-                float(arguments.get("timeout") or 5),
+            probe = boolean(arguments.get("probe") or False)
+            declared, timeout = arguments.get("targets") or [], float(arguments.get("timeout") or 5)
+            # A probe is of each, whatever events they want.
+            targets = (
+                _notice.every(declared, timeout)
+                if probe
+                else _notice.choose(declared, event, arguments.get("names"), timeout)
             )
             fields = _notice.message(event, arguments.get("message") or {})
-            probe = boolean(arguments.get("probe") or False)
-            if probe:
-                # Whatever events they want: each of them may be needed.
-                targets = _notice.every(arguments.get("targets") or [], float(arguments.get("timeout") or 5))
         except (TypeError, ValueError) as error:
             return {"failed": True, "msg": f"the message cannot be made: {error}"}
         check = bool(self._task.check_mode)
