@@ -13,6 +13,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import git_checkout
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,18 +76,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, tarball: Path, elsewhere
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What git would hand to somebody, the changes of this moment included, in a folder with a space in its name."""
     folder = tmp_path_factory.mktemp("a clone of") / "the collection"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        source, target = ROOT / name, folder / name
-        if source.is_symlink() or source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
+    git_checkout.copy_to(folder)
     return folder
 
 
