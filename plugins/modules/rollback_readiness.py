@@ -301,7 +301,9 @@ class Readiness:
             settings,
             {name: str(value) for name, value in written.items() if value is not None},
         )
-        login = database_of(self.store, self.client, self.parameters).login
+        login = _postgres.login_of(self.client, self.parameters)
+        if login is None:
+            raise _migration_toolbox.RevertError("the application has no database")
         self._journal("begun")
         forecast = _rehearsal.forecast(self.client, tools, login)
         self._journal("done", seconds=forecast.seconds)
