@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _words
+from ansible_collections.schedgen.rollback.plugins.module_utils import _report_facts, _words
 
 BEFORE, AFTER = "Before the rollback", "After the rollback"
 
@@ -123,7 +123,7 @@ def _after(report: Mapping[str, Any]) -> list[Line]:
 
 def lines(report: Mapping[str, Any]) -> list[Line]:
     """Return both checklists of a run, those of a rollback alone."""
-    if report.get("type") in ("assess", "backup", "deploy", "drill", "monitor", "readiness"):
+    if not _report_facts.is_rollback(report):
         return []
     return [*_before(report), *_after(report)]
 

@@ -14,15 +14,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import _checklis
 OUTCOMES = ("success", "nothing to do", "failed", "interrupted")
 #: What a run without the lock may take beyond its window before it counts as killed, in seconds.
 UNLOCKED_GRACE = 300.0
-#: Runs that are no rollback, and what their reports are headed with.
-_TITLES = {
-    "assess": "Assessment",
-    "backup": "Backup",
-    "deploy": "Deployment",
-    "drill": "Drill",
-    "monitor": "Monitoring",
-    "readiness": "Readiness",
-}
 
 
 def duration(seconds: float) -> str:
@@ -114,20 +105,12 @@ def _decided(decision: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def is_rollback(report: Mapping[str, Any]) -> bool:
-    """Whether a run was a rollback."""
-    return str(report.get("type", "")) not in _TITLES
-
-
 def _told(report: Mapping[str, Any]) -> list[str]:
     """Return what came of it: readiness, before and after, what is set aside, how to undo it, limits, monitoring."""
     lines = []
-    if report.get("readiness"):
-        lines += ["", "## Readiness", "", "| | | |", "| --- | --- | --- |"]
-        lines += [
-            _row(finding["grade"], finding["topic"], f"{finding['told']}. {finding['next_step']}".strip())
-            for finding in report["readiness"]
-        ]
+    findings = _report_facts.readiness(report)
+    if findings:
+        lines += ["", "## Readiness", "", "| | | |", "| --- | --- | --- |", *(_row(*found) for found in findings)]
     pairs = _report_facts.before_after(report)
     if pairs:
         lines += ["", "## Before and after", "", "| | before | after |", "| --- | --- | --- |"]
@@ -154,7 +137,7 @@ def _told(report: Mapping[str, Any]) -> list[str]:
 def title(report: Mapping[str, Any]) -> str:
     """Return what kind of run it was, in words."""
     kind = str(report["type"])
-    return _TITLES.get(kind, f"{kind.capitalize()} rollback")
+    return _report_facts.TITLES.get(kind, f"{kind.capitalize()} rollback")
 
 
 def markdown(report: Mapping[str, Any]) -> str:

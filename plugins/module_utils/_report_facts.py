@@ -10,6 +10,21 @@ from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _words
 
+#: Runs that are no rollback, and what their reports are headed with.
+TITLES = {
+    "assess": "Assessment",
+    "backup": "Backup",
+    "deploy": "Deployment",
+    "drill": "Drill",
+    "monitor": "Monitoring",
+    "readiness": "Readiness",
+}
+
+
+def is_rollback(report: Mapping[str, Any]) -> bool:
+    """Whether a run was a rollback."""
+    return str(report.get("type", "")) not in TITLES
+
 
 def _release(plan: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the part of a plan that switches the release: of a database's plan it is one of its parts."""
@@ -51,6 +66,14 @@ def before_after(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         told.append(("rows in all", f"{counted['recorded']} were recorded", f"{counted['now']} after the restore"))
     told += [("rows", str(stake), "in the set-aside database") for stake in plan.get("stake", ())]
     return told
+
+
+def readiness(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what was found about a rollback before a deployment: grade, topic, and words."""
+    return [
+        (finding["grade"], finding["topic"], f"{finding['told']}. {finding['next_step']}".strip())
+        for finding in report.get("readiness") or ()
+    ]
 
 
 def set_aside(report: Mapping[str, Any]) -> list[str]:

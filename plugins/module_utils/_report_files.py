@@ -14,14 +14,15 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import _report, 
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, write_file
 
 
-def write(store: Store, report: Mapping[str, Any]) -> str:
-    """Write a report as JSON, Markdown and one HTML page; return the run's folder. Raises ``OSError``."""
-    folder = store.run_path(report["run"])
+def forms(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return a report for people as modules hand it over: ``report`` in Markdown, ``page`` as one HTML page."""
+    return {"report": _report.markdown(report), "page": _report_page.page(report)}
+
+
+def write(store: Store, report: Mapping[str, Any]) -> dict[str, str]:
+    """Write a report as JSON and in the forms for people, which it returns. Raises ``OSError``."""
+    folder, told = store.run_path(report["run"]), forms(report)
     document = json.dumps(report, indent=1, ensure_ascii=False, default=str) + "\n"
-    for name, content in (
-        ("report.json", document),
-        ("report.md", _report.markdown(report)),
-        ("report.html", _report_page.page(report)),
-    ):
+    for name, content in (("report.json", document), ("report.md", told["report"]), ("report.html", told["page"])):
         write_file(os.path.join(folder, name), content)
-    return folder
+    return told

@@ -64,13 +64,6 @@ def _table(rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> str:
     return f"<table class=words>{head}{body}</table>"
 
 
-def _readiness(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    return [
-        (finding["grade"], finding["topic"], f"{finding['told']}. {finding['next_step']}".strip())
-        for finding in report.get("readiness") or ()
-    ]
-
-
 def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
@@ -209,7 +202,7 @@ def page(report: Mapping[str, Any]) -> str:
         _section("At stake", _listed(plan["stake"]) if plan.get("stake") else ""),
         _section("Warnings", _listed(plan["warnings"]) if plan.get("warnings") else ""),
         _verification(report),
-        _section("Readiness", _table(_readiness(report))),
+        _section("Readiness", _table(_report_facts.readiness(report))),
         _section("Before and after", _table(_report_facts.before_after(report), ("", "before", "after"))),
         _section(f"Monitoring: {watched.get('verdict', '')}", plot(watched.get("series") or ())) if watched else "",
         _section("Set aside", _listed(set_aside) if set_aside else ""),

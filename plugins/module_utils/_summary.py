@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _report
+from ansible_collections.schedgen.rollback.plugins.module_utils import _report, _report_facts
 
 
 def watched(report: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -19,11 +19,17 @@ def watched(report: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> 
     for entry in sorted(reports, key=lambda each: str(each["run"])):
         if entry["run"] <= report["run"]:
             continue
-        if _report.is_rollback(entry):
+        if _report_facts.is_rollback(entry):
             break
         if entry.get("type") == "monitor" and entry.get("monitoring"):
             found = entry["monitoring"]
     return found
+
+
+def with_window(report: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a rollback's report with what the window after it showed, where there was one."""
+    found = watched(report, reports)
+    return {**report, "monitoring": found} if found else dict(report)
 
 
 def kinds(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -41,7 +47,7 @@ def kinds(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "kind": kind,
                 "runs": len(mine),
                 "outcomes": dict(sorted(outcomes.items())),
-                "helped": outcomes["success"] if _report.is_rollback(mine[0]) else None,
+                "helped": outcomes["success"] if _report_facts.is_rollback(mine[0]) else None,
                 "median_s": round(median(seconds), 1),
                 "longest_s": round(max(seconds), 1),
             }

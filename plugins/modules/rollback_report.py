@@ -84,8 +84,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _failure,
     _report,
+    _report_facts,
     _report_files,
-    _report_page,
     _summary,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
@@ -94,13 +94,11 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import St
 
 def chosen(reports: list[dict[str, Any]], run: str) -> dict[str, Any]:
     """Return the report that is asked for, with the window that watched it. Raises StoreError."""
-    wanted = [entry for entry in reports if entry["run"] == run or (run == "last" and _report.is_rollback(entry))]
+    wanted = [entry for entry in reports if entry["run"] == run or (run == "last" and _report_facts.is_rollback(entry))]
     if not wanted:
         known = ", ".join(entry["run"] for entry in reports[:3]) or "none"
         raise StoreError(f"there is no report of run '{run}'; the newest: {known}")
-    report = dict(wanted[0])
-    watched = _summary.watched(report, reports)
-    return {**report, "monitoring": watched} if watched else report
+    return _summary.with_window(wanted[0], reports)
 
 
 def look(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict[str, Any]:
@@ -111,15 +109,8 @@ def look(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict[
     headline = f"{len(reports)} runs"
     if parameters["run"]:
         report = chosen(reports, parameters["run"])
-        result.update(
-            changed=not pretend,
-            run=report["run"],
-            report=_report.markdown(report),
-            page=_report_page.page(report),
-            path=store.run_path(report["run"]),
-        )
-        if not pretend:
-            _report_files.write(store, report)
+        told = _report_files.forms(report) if pretend else _report_files.write(store, report)
+        result.update(changed=not pretend, run=report["run"], path=store.run_path(report["run"]), **told)
         headline = f"{_report.title(report)} {report['run']}: {report['outcome']}; report written again"
     result["rollback_screen"] = {
         "headline": headline,

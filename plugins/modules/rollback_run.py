@@ -163,8 +163,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _failure,
     _report,
+    _report_facts,
     _report_files,
-    _report_page,
+    _summary,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import identifier
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
@@ -179,20 +180,18 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
 RECENT = 20
 
 
-def write_report(store: Store, run: str, outcome: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a run's report from its journal and return it as plain data."""
-    report = _report.build(run, store.application, store.read_journal(run), outcome, now(), facts)
-    _report_files.write(store, report)
-    return report
+def report_of(store: Store, run: str, outcome: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's report, made of its journal, as plain data."""
+    return _report.build(run, store.application, store.read_journal(run), outcome, now(), facts)
 
 
 def tell_the_rollback(store: Store, report: Mapping[str, Any]) -> None:
     """Write the report of the rollback before a monitoring window again, with what the window showed."""
-    watched = report.get("monitoring") or {}
-    earlier = (entry for entry in store.reports(RECENT) if entry["run"] < report["run"])
-    rollback = next((entry for entry in earlier if _report.is_rollback(entry)), None)
-    if report["type"] == "monitor" and watched and rollback is not None:
-        _report_files.write(store, {**rollback, "monitoring": watched})
+    reports = store.reports(RECENT)
+    earlier = (entry for entry in reports if entry["run"] < report["run"] and _report_facts.is_rollback(entry))
+    rollback = next(earlier, None)
+    if rollback is not None:
+        _report_files.write(store, _summary.with_window(rollback, reports))
 
 
 def end_interrupted(store: Store) -> list[str]:
@@ -207,7 +206,8 @@ def end_interrupted(store: Store) -> list[str]:
             continue
         if journal and not os.path.exists(os.path.join(store.run_path(run), "report.json")):
             store.journal(run, "run", "interrupted")
-            write_report(store, run, "interrupted", {"message": "The run was killed before it could end by itself."})
+            told = {"message": "The run was killed before it could end by itself."}
+            _report_files.write(store, report_of(store, run, "interrupted", told))
             ended.append(run)
     return ended
 
@@ -253,8 +253,10 @@ def finish(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Write the report and give the lock back."""
     run, outcome = parameters["run"], parameters["outcome"]
     store.journal(run, "run", "finished", outcome=outcome)
-    report = write_report(store, run, outcome, parameters["facts"])
-    tell_the_rollback(store, report)
+    report = report_of(store, run, outcome, parameters["facts"])
+    forms = _report_files.write(store, report)
+    if report["type"] == "monitor" and report.get("monitoring"):
+        tell_the_rollback(store, report)
     store.release(run)
     path = store.run_path(run)
     rows = [
@@ -270,8 +272,7 @@ def finish(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         "path": path,
         "seconds": report["seconds"],
         "outcome": outcome,
-        "report": _report.markdown(report),
-        "page": _report_page.page(report),
+        **forms,
         "rollback_screen": {"headline": f"{outcome}; report written", "rows": rows},
     }
 
@@ -309,7 +310,7 @@ def main() -> None:
             msg=_failure.explain(
                 f"Refused: {error}.",
                 "Nothing was touched.",
-                "Wait for that run to end. If you know that it is dead, pass -e rollback_lock_takeover=yes.",
+                error.next_step,
             ),
             lock=asdict(error.lock),
         )
