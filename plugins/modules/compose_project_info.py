@@ -292,6 +292,9 @@ def describe(client: Any, name: str, *, probe: bool, login: bool) -> dict[str, A
     """Return what is known about one project. Raises ``EngineError`` and ``MissingLibrary`` (docker)."""
     states = _compose.containers(client, name)
     facts = _probes.look_at_containers(client, name)
+    # Between the two looks a container can go or come: a service counts that both have seen.
+    both = {state.service for state in states} & {str(fact["service"]) for fact in facts}
+    states = [state for state in states if state.service in both]
     src = next((state.working_dir for state in states if state.working_dir), "")
     files = next((state.config_files for state in states if state.config_files), ())
     env_files = next((state.env_files for state in states if state.env_files), ())
