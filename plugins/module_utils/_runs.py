@@ -16,7 +16,9 @@ def interrupted_target(store: Store) -> str:
     for run in reversed(store.runs()):
         switches = [entry for entry in store.read_journal(run) if entry["step"] == "switch"]
         if switches:
-            return str(switches[-1].get("target", "")) if switches[-1]["status"] == "started" else ""
+            last = switches[-1]
+            over = last["status"] == "done" or (last["status"] == "failed" and last.get("put_back"))
+            return "" if over else str(switches[0].get("target", ""))
     return ""
 
 

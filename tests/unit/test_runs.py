@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What earlier runs did, read from journals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.schedgen.rollback.plugins.module_utils._runs import interrupted_target, last_switch
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
+
+FIRST, SECOND = "20261122T131500.000Z-full", "20261122T141500.000Z-quick"
+BEGUN: tuple[str, dict[str, Any]] = ("started", {"target": "P1"})
+
+
+def store_with(folder: Path, runs: dict[str, list[tuple[str, dict[str, Any]]]]) -> Store:
+    store = Store(str(folder), "shop")
+    store.prepare()
+    for run, switches in runs.items():
+        store.begin_run(run)
+        for status, more in switches:
+            store.journal(run, "switch", status, **more)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("runs", "target"),
+    [
+        ({}, ""),
+        ({FIRST: []}, ""),
+        ({FIRST: [BEGUN]}, "P1"),
+        ({FIRST: [BEGUN], SECOND: []}, "P1"),
+        ({FIRST: [BEGUN, ("done", {"target": "P1"})]}, ""),
+        ({FIRST: [BEGUN, ("failed", {"put_back": True})]}, ""),
+        ({FIRST: [BEGUN, ("failed", {"put_back": False})]}, "P1"),
+        ({FIRST: [BEGUN], SECOND: [("started", {"target": "P2"}), ("done", {"target": "P2"})]}, ""),
+        ({FIRST: [BEGUN, ("done", {})], SECOND: [("started", {"target": "P2"})]}, "P2"),
+    ],
+)
+def test_a_switch_that_neither_ended_nor_was_put_back_has_a_target(
+    tmp_path: Path, runs: dict[str, list[tuple[str, dict[str, Any]]]], target: str
+) -> None:
+    assert interrupted_target(store_with(tmp_path, runs)) == target
+
+
+@pytest.mark.parametrize(
+    ("runs", "run"),
+    [
+        ({}, ""),
+        ({FIRST: [BEGUN]}, ""),
+        ({FIRST: [BEGUN, ("done", {})], SECOND: [BEGUN, ("failed", {"put_back": True})]}, FIRST),
+        ({FIRST: [BEGUN, ("done", {})], SECOND: [BEGUN, ("done", {})]}, SECOND),
+    ],
+)
+def test_the_last_switch_is_one_that_came_to_its_end(
+    tmp_path: Path, runs: dict[str, list[tuple[str, dict[str, Any]]]], run: str
+) -> None:
+    assert last_switch(store_with(tmp_path, runs)) == (run, "")
