@@ -178,6 +178,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import (
 
 # How many of the newest reports are looked through for the rollback that a window belongs to.
 RECENT = 20
+# Where the roles have Ansible write what its background jobs come to: for root alone, and gone after a reboot.
+JOBS = "/run/schedgen-rollback"
 
 
 def report_of(store: Store, run: str, outcome: str, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,6 +226,7 @@ def start(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict
         if held is not None and held.run != run and not store.expired(held) and not parameters["takeover"]:
             raise LockHeld(store.application, held)
         return {"changed": False, "run": "", "path": path, "taken_over": {}, "interrupted": [], "rollback_screen": {}}
+    os.makedirs(JOBS, mode=0o700, exist_ok=True)
     stale, interrupted = None, []
     if parameters["lock"]:
         stale = store.acquire(run, parameters["owner"], parameters["reason"], takeover=parameters["takeover"])
@@ -265,6 +268,7 @@ def finish(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         {"label": "Report", "value": os.path.join(path, "report.html")},
         {"label": "Journal", "value": os.path.join(path, "journal.jsonl")},
         {"label": "Restore points", "value": store.points_dir},
+        *(parameters["facts"].get("rows") or []),
     ]
     return {
         "changed": True,
