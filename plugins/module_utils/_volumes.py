@@ -221,6 +221,21 @@ def restore_beside(store: Store, run: str, point: str, content: str, recorded: M
     return Restored(name, point, content, beside, os.stat(beside).st_ino)
 
 
+def empty_beside(run: str, point: str, name: str, content: str) -> Restored:
+    """Make an empty folder beside a volume's live content, with the same owner and mode."""
+    beside = os.path.join(os.path.dirname(content), f"rollback-{run}")
+    shutil.rmtree(beside, ignore_errors=True)
+    facts = os.stat(content)
+    try:
+        os.mkdir(beside, mode=0o700)
+        os.chown(beside, facts.st_uid, facts.st_gid)
+        os.chmod(beside, stat.S_IMODE(facts.st_mode))
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise VolumeError(f"volume {name} cannot be emptied: {error}") from error
+    return Restored(name, point, content, beside, os.stat(beside).st_ino)
+
+
 def keep(store: Store, run: str, restored: Sequence[Restored]) -> None:
     """Write down what a run has restored beside, for the critical section and for later runs."""
     write_file(

@@ -51,6 +51,12 @@ options:
     type: list
     elements: str
     default: []
+  empty:
+    description:
+      - The volumes that get an empty folder instead, with O(state=beside).
+    type: list
+    elements: str
+    default: []
   set_aside:
     description:
       - A folder that a rollback named as set aside, with O(state=absent).
@@ -114,13 +120,18 @@ def restore(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> di
             restored.append(
                 _volumes.restore_beside(store, parameters["run"], parameters["point"], content, recorded[name])
             )
+    for name in parameters["empty"]:
+        content = _volumes.usable(client, project, name)
+        lines.append(f"{name}: empty, beside the live content")
+        if not pretend:
+            restored.append(_volumes.empty_beside(parameters["run"], parameters["point"], name, content))
     if restored:
         _volumes.keep(store, parameters["run"], restored)
-    number = len(parameters["volumes"])
+    number = len(parameters["volumes"]) + len(parameters["empty"])
     return {
-        "changed": bool(parameters["volumes"]),
+        "changed": number > 0,
         "restored": [asdict(entry) for entry in restored],
-        "rollback_screen": {"headline": f"{number} volumes restored beside, every file as recorded", "lines": lines},
+        "rollback_screen": {"headline": f"{number} volumes made beside, every file as recorded", "lines": lines},
     }
 
 
@@ -146,6 +157,7 @@ def main() -> None:
             "project_name": {"type": "str"},
             "point": {"type": "str", "default": ""},
             "volumes": {"type": "list", "elements": "str", "default": []},
+            "empty": {"type": "list", "elements": "str", "default": []},
             "set_aside": {"type": "path"},
         },
         required_if=[("state", "absent", ("set_aside",)), ("state", "beside", ("point",))],

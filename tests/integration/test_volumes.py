@@ -172,6 +172,26 @@ def test_a_swap_is_what_a_container_sees_and_can_be_put_back(store: Store, volum
     assert not _volumes.is_there(store, point, volume)
 
 
+def test_a_volume_is_emptied_and_what_was_there_is_kept(store: Store, volume: str) -> None:
+    client = _compose.connect()
+    folder = Path(_volumes.usable(client, "shop", volume))
+    (folder / "cached").write_text("stale")
+    os.chown(folder, 999, 1000)
+    folder.chmod(0o2750)
+    point = "20261122T131500.123Z"
+    emptied = _volumes.empty_beside(RUN, point, volume, str(folder))
+    _volumes.keep(store, RUN, [emptied])
+    change = _volumes.VolumesChange(client, [emptied], lambda *_words, **_more: None)
+    change.carry_out()
+    change.check()
+    facts = folder.stat()
+    assert (list(folder.iterdir()), facts.st_uid, facts.st_gid, facts.st_mode & 0o7777) == ([], 999, 1000, 0o2750)
+    assert Path(emptied.beside, "cached").read_text() == "stale"
+    assert _volumes.is_there(store, point, volume)
+    change.put_back()
+    assert (folder / "cached").read_text() == "stale"
+
+
 def test_a_volume_in_use_is_not_swapped(store: Store, volume: str) -> None:
     client = _compose.connect()
     folder = Path(_volumes.usable(client, "shop", volume))
