@@ -95,6 +95,10 @@ bench-decision: venv ## Measure evidence, decision and a verification of twelve 
 bench-full: venv ## Measure a full rollback with 1 GB of data against the manual way
 	@python tests/benchmarks/bench_full.py
 
+.PHONY: bench-fleet
+bench-fleet: venv ## Measure a quick rollback of one, ten and fifty hosts against one ping task
+	@python tests/benchmarks/bench_fleet.py
+
 ##@ Release
 
 .PHONY: docs

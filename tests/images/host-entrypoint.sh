@@ -2,7 +2,8 @@
 # "engine" starts an engine of this host's own. Groups of processes are mounted read-only in a container that may not
 # do everything; an engine has to make its own in them.
 set -eu
-rm -f /run/docker.pid /run/containerd/containerd.pid
+# As on any host, /run is empty when this starts.
+mkdir -p /run/sshd
 if [ "${1:-}" = engine ]; then
   for group in /sys/fs/cgroup /sys/fs/cgroup/*; do
     mountpoint -q "$group" && mount -o remount,bind,rw "$group" || true

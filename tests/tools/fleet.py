@@ -4,18 +4,21 @@
 """A fleet of hosts on one machine: containers with sshd, with an engine of their own or sharing the lab's.
 
 Each host has a Compose project with one service that carries code, at /srv/shop. It is healthy while the file
-/srv/flag/healthy is there, so that a test can make one host's release fail and no other's.
+/srv/flag/healthy is there, so that a test can make one host's release fail and no other's. With a database, the first
+host has its server and nothing else, and the service on the others writes its version into it all the time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 import os
 import shutil
+import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +41,8 @@ ENGINE = [
 COMPOSE = """services:
   web:
     image: fleet-web:${TAG}
-    volumes: ["/srv/flag:/flag:ro"]
+    environment: {PGHOST: "${DATABASE_HOST:-}", PGUSER: shop, PGPASSWORD: of-a-test}
+    volumes: ["${FLAG}:/flag:ro"]
     init: true
     stop_grace_period: 1s
     healthcheck:
@@ -46,19 +50,26 @@ COMPOSE = """services:
       interval: 1s
       retries: 2
 """
-WEB = """FROM {base}
-RUN echo {version} > /version
-CMD ["sleep", "infinity"]
+DATABASE_COMPOSE = f"""services:
+  db:
+    image: {SUPPORT_IMAGES["postgres"]}
+    environment: ["POSTGRES_USER=shop", "POSTGRES_PASSWORD=of-a-test"]
+    ports: ["5432:5432"]
+    volumes: ["data:/var/lib/postgresql/data"]
+    healthcheck:
+      test: ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-U", "shop"]
+      interval: 1s
+volumes:
+  data:
 """
 
 
 def ensure_images() -> None:
     """Make the image of a host, and those of the application's versions."""
-    images.ensure_bases(["python"])
+    images.ensure_bases(["python", "postgres"])
+    web = ["--file", str(IMAGES / "web.Dockerfile"), str(IMAGES)]
     for version in VERSIONS:
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "Dockerfile").write_text(WEB.format(base=SUPPORT_IMAGES["python"], version=version))
-            images.build(["--tag", f"fleet-web:{version}", folder])
+        images.build(["--build-arg", f"VERSION={version}", "--tag", f"fleet-web:{version}", *web])
     images.build(["--file", str(IMAGES / "host.Dockerfile"), "--tag", HOST_IMAGE, str(IMAGES)])
 
 
@@ -68,7 +79,11 @@ class Host:
 
     name: str
     container: str
-    address: str = ""
+    address: str
+    # Address of the database's host, '' where there is none.
+    database: str = ""
+    project_folder: str = PROJECT
+    flag_folder: str = "/srv/flag"
 
     def run(self, script: str, *, check: bool = True) -> str:
         """Run a script on the host, past ssh."""
@@ -87,13 +102,24 @@ class Host:
         """The host's project name: hosts that share an engine have one each."""
         return f"shop-{self.name}"
 
+    def write(self, path: str, text: str) -> None:
+        """Write a file on the host."""
+        engine.docker("exec", "-i", self.container, "sh", "-c", f"cat > {path}", text_input=text)
+
+    def sql(self, statement: str, database: str = "shop") -> str:
+        """Run a statement in the database of this host, and return what it answers."""
+        self.write("/tmp/statement.sql", statement)
+        return self.compose(f"exec -T db psql -U shop -qtA -d {database} < /tmp/statement.sql")
+
     def compose(self, words: str) -> str:
         """Run Compose in the project's folder."""
-        return self.run(f"cd {PROJECT} && docker compose {words} 2>&1")
+        return self.run(f"cd {self.project_folder} && docker compose {words} 2>&1")
 
     def deploy(self, version: str) -> None:
         """Deploy as a person does."""
-        self.run(f"printf 'TAG={version}\\nCOMPOSE_PROJECT_NAME={self.project}\\n' > {PROJECT}/.env")
+        values = {"TAG": version, "COMPOSE_PROJECT_NAME": self.project, "FLAG": self.flag_folder}
+        values["DATABASE_HOST"] = self.database
+        self.write(f"{self.project_folder}/.env", "".join(f"{name}={value}\n" for name, value in values.items()))
         self.compose("up --detach --wait")
 
     def version(self) -> str:
@@ -104,7 +130,7 @@ class Host:
 
     def healthy(self, yes: bool) -> None:
         """Let what runs, and what is started, be healthy or not."""
-        self.run(f"mkdir -p /srv/flag && cd /srv/flag && {'touch' if yes else 'rm -f'} healthy")
+        self.run(f"mkdir -p {self.flag_folder} && cd {self.flag_folder} && {'touch' if yes else 'rm -f'} healthy")
 
     def state(self, pattern: str) -> list[Any]:
         """Return JSON files below the application's records, in the order of their names."""
@@ -129,36 +155,60 @@ class Fleet:
     def __getitem__(self, number: int) -> Host:
         return self.hosts[number]
 
-    def playbook(self, name: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-        """Run a playbook on the fleet, as an operator does."""
+    @contextlib.contextmanager
+    def playing(self, name: str, *options: str, **variables: Any) -> Iterator[subprocess.Popen[str]]:
+        """Start a playbook on the fleet, as an operator does; it is killed at the end."""
         command = ["ansible-playbook", str(ROOT / f"{name}.yml"), "-i", str(self.folder / "inventory.yml"), *options]
         if variables:
             command += ["-e", json.dumps(variables)]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         environment["COLUMNS"] = "80"
-        return subprocess.run(
-            command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, cwd=ROOT, check=False
-        )
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+        ) as running:
+            try:
+                yield running
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(running.pid, signal.SIGKILL)
 
-    def each(self, work: Callable[[Host], Any]) -> None:
-        """Do something on every host, some at a time."""
+    def playbook(self, name: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+        """Run a playbook on the fleet to its end."""
+        with self.playing(name, *options, **variables) as running:
+            screen, _nothing = running.communicate()
+        return subprocess.CompletedProcess(name, running.returncode, screen)
+
+    def each(self, work: Callable[[Host], Any], hosts: Sequence[Host] | None = None) -> None:
+        """Do something on every host, or on some, a few at a time."""
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(work, self.hosts))
+            list(pool.map(work, self.hosts if hosts is None else hosts))
 
     def write_inventory(self) -> None:
         """Write what the controller knows of the fleet."""
-        hosts = {
-            host.name: {"ansible_host": host.address, "rollback_project_name": host.project} for host in self.hosts
+        hosts: dict[str, dict[str, Any]] = {
+            host.name: {
+                "ansible_host": host.address,
+                "rollback_project_name": host.project,
+                "rollback_project_src": host.project_folder,
+            }
+            for host in self.hosts
         }
         ssh = [f"-o ControlPath={self.folder}/%C", "-o ControlMaster=auto", "-o ControlPersist=60"]
         ssh += ["-o StrictHostKeyChecking=no", "-o UserKnownHostsFile=/dev/null", "-o ConnectTimeout=5"]
+        ssh += ["-o ServerAliveInterval=3", "-o ServerAliveCountMax=3"]
         variables = {
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.folder / "key"),
             "ansible_ssh_common_args": " ".join(ssh),
             "ansible_python_interpreter": "/usr/bin/python3",
             "rollback_application": "shop",
-            "rollback_project_src": PROJECT,
             "rollback_code_services": ["web"],
             "rollback_config_paths": [".env"],
             "rollback_database": "",
@@ -166,65 +216,90 @@ class Fleet:
             "rollback_health_deadline": 20,
             "rollback_report_dir": str(self.folder / "reports"),
         }
-        document = {"all": {"hosts": hosts, "vars": variables}}
+        document: dict[str, Any] = {"all": {"hosts": hosts, "vars": variables}}
+        if self.hosts[-1].database:
+            first = self.hosts[0].name
+            hosts[first] |= {
+                "rollback_code_services": [],
+                "rollback_database": "shop",
+                "rollback_database_service": "db",
+            }
+            document["all"]["children"] = {"rollback_database": {"hosts": {first: {}}}}
         (self.folder / "inventory.yml").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
     def start(self, count: int, *, own_engines: bool) -> None:
         """Start hosts, some at a time, and give them their project."""
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / "key")], check=True)
-        names = [f"host{number:02d}" for number in range(1, count + 1)]
+        first = self.make_network().network_address + 10
+        self.hosts = [
+            Host(name, f"rollback-fleet-{name}-{os.getpid()}", str(first + number))
+            for number, name in enumerate(f"host{number:02d}" for number in range(1, count + 1))
+        ]
         with ThreadPoolExecutor(4) as pool:
-            self.hosts = list(pool.map(lambda name: self._start(name, own_engines=own_engines), names))
+            list(pool.map(lambda host: self._start(host, own_engines=own_engines), self.hosts))
         self.write_inventory()
 
-    def _start(self, name: str, *, own_engines: bool) -> Host:
-        words: Sequence[str] = (
-            [*ENGINE, "--volume", "/var/lib/docker"]
-            if own_engines
-            # The engine looks for what is mounted on this machine: the project has the same path on both.
-            else ["--volume", "/var/run/docker.sock:/var/run/docker.sock"]
-        )
-        if not own_engines:
-            place = self.folder / name
+    def _start(self, host: Host, *, own_engines: bool) -> None:
+        if own_engines:
+            words: Sequence[str] = [*ENGINE, "--volume", "/var/lib/docker", HOST_IMAGE, "engine"]
+        else:
+            # The engine looks on this machine for what is mounted: such a host's folders have the same path on both.
+            place = self.folder / host.name
             place.mkdir()
-            words = [*words, "--volume", f"{place}:{place}"]
-        made = engine.docker(
-            *[
-                "run",
-                "--detach",
-                "--label",
-                LABEL,
-                "--hostname",
-                name,
-                "--name",
-                f"rollback-fleet-{name}-{os.getpid()}",
-            ],
-            *words,
-            HOST_IMAGE,
-            *(["engine"] if own_engines else []),
-        )
-        host = Host(name, made.stdout.strip())
+            host.project_folder, host.flag_folder = f"{place}/shop", f"{place}/flag"
+            socket = "/var/run/docker.sock"
+            words = ["--volume", f"{socket}:{socket}", "--volume", f"{place}:{place}", HOST_IMAGE]
+        # Addresses stay when a host is restarted, and /run is empty then, as on any host.
+        place_in = ["--network", self.network, "--ip", host.address, "--tmpfs", "/run:exec"]
+        names = ["--label", LABEL, "--hostname", host.name, "--name", host.container]
+        engine.docker("run", "--detach", *names, *place_in, *words)
         key = (self.folder / "key.pub").read_text().strip()
         host.run(f"mkdir -p /root/.ssh && echo '{key}' > /root/.ssh/authorized_keys")
-        if not own_engines:
-            host.run(f"ln -s {self.folder / name} {PROJECT}")
-        host.run(f"mkdir -p {PROJECT}")
-        self.find(host)
+        host.run(f"mkdir -p {host.project_folder}")
         if own_engines:
             host.until("docker info")
-            self.load(host)
-        engine.docker("exec", "-i", host.container, "sh", "-c", f"cat > {PROJECT}/compose.yaml", text_input=COMPOSE)
+            self.load(host, *(f"fleet-web:{version}" for version in VERSIONS))
+        host.write(f"{host.project_folder}/compose.yaml", COMPOSE)
         host.healthy(True)
-        return host
 
-    def find(self, host: Host) -> None:
-        """Find a host's address: another one when it was started again."""
-        look = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        host.address = engine.docker("inspect", "--format", look, host.container).stdout.strip()
+    @property
+    def network(self) -> str:
+        """The name of the fleet's own network."""
+        return f"rollback-fleet-{os.getpid()}"
 
-    def load(self, host: Host) -> None:
-        """Give a host with an engine of its own the application's images."""
-        names = [f"fleet-web:{version}" for version in VERSIONS]
+    def make_network(self) -> ipaddress.IPv4Network:
+        """Make the fleet's network where the engine finds room for one, and return its addresses."""
+        look = "{{(index .IPAM.Config 0).Subnet}}"
+        engine.docker("network", "create", self.network)
+        subnet = engine.docker("network", "inspect", "--format", look, self.network).stdout.strip()
+        engine.docker("network", "rm", self.network)
+        # Only in a network with a subnet that was asked for, containers may ask for an address.
+        engine.docker("network", "create", "--subnet", subnet, self.network)
+        return ipaddress.IPv4Network(subnet)
+
+    def cut_power(self, host: Host) -> None:
+        """Kill a host, and start it again."""
+        engine.docker("kill", host.container)
+        engine.docker("start", host.container)
+        host.until("docker info")
+
+    def start_database(self) -> None:
+        """Have a new, empty database on the first host, in place of what ran there, and the others write into it."""
+        first, *others = self.hosts
+        if not others[0].database:
+            first.compose("down --timeout 1")
+            self.load(first, SUPPORT_IMAGES["postgres"])
+            first.write(f"{PROJECT}/compose.yaml", DATABASE_COMPOSE)
+            first.write(f"{PROJECT}/.env", f"COMPOSE_PROJECT_NAME={first.project}\n")
+        first.compose("down --volumes --timeout 5")
+        first.compose("up --detach --wait")
+        first.sql("CREATE TABLE visits (version text)")
+        for host in others:
+            host.database = first.address
+        self.write_inventory()
+
+    def load(self, host: Host, *names: str) -> None:
+        """Give images to a host with an engine of its own."""
         with subprocess.Popen([engine.client(), "save", *names], stdout=subprocess.PIPE) as saved:
             subprocess.run(
                 [engine.client(), "exec", "-i", host.container, "docker", "load", "-q"],
@@ -240,4 +315,5 @@ class Fleet:
         for host in self.hosts:
             for network in engine.lines("network", "ls", "--quiet", "--filter", f"name={host.project}_default"):
                 engine.docker("network", "rm", network, check=False)
+        engine.docker("network", "rm", self.network, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
