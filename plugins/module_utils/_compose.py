@@ -43,6 +43,10 @@ class ProjectError(Expected):
     """A Compose project cannot be read or rendered; the message has Compose's own words."""
 
 
+# States of a container that is to be stopped.
+AT_WORK = ("running", "restarting", "paused")
+
+
 @dataclass(frozen=True)
 class ContainerState:
     """One container of a Compose project, as the engine sees it now."""
@@ -151,8 +155,7 @@ def stop(client: Any, project: str, services: Iterable[str]) -> tuple[str, ...]:
 
     Raises :class:`EngineError`.
     """
-    states = ("running", "restarting", "paused")
-    found = [state.id for state in containers(client, project, services=services) if state.state in states]
+    found = [state.id for state in containers(client, project, services=services) if state.state in AT_WORK]
     docker = _libraries.docker()
 
     def stop_one(identifier: str) -> None:

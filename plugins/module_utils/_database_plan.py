@@ -16,7 +16,10 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import _plan
 from ansible_collections.schedgen.rollback.plugins.module_utils._catalog import Comparison, Judgement
 
 REVERT, RESTORE, UNDO, NOTHING = "revert", "restore", "undo", "nothing"
+# What a host does whose database goes back on another one: it stops, and starts again when that is done.
+ELSEWHERE = "elsewhere"
 WAYS = ("auto", REVERT, RESTORE, UNDO)
+PLACES = ("here", ELSEWHERE, "nowhere")
 
 
 def utc(text: str) -> str:
@@ -147,7 +150,8 @@ class DatabasePlan:
     ``target`` is the restore point, the dump's name or, for an undo, the database that was set aside. ``migrations``
     are taken back in this order. ``ready`` tells that the database to swap in is beside the live one already.
     ``stake`` says, in sentences, what is set aside or cannot come back; ``release`` is what happens to the release.
-    ``whole`` tells that every service goes back but the database's, ``volumes`` whose content goes back.
+    ``whole`` tells that every service goes back but the database's, ``volumes`` whose content goes back, and
+    ``emptied`` those that are empty afterwards.
     """
 
     application: str
@@ -165,6 +169,7 @@ class DatabasePlan:
     warnings: tuple[str, ...] = ()
     whole: bool = False
     volumes: tuple[str, ...] = ()
+    emptied: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -178,12 +183,14 @@ class DatabasePlan:
         done: list[Any] = [self.application, self.database, self.how, self.target, self.migrations, release]
         if self.whole or self.volumes:
             done += [self.whole, self.volumes]
+        if self.emptied:
+            done += [self.emptied]
         return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def changed(self) -> bool:
         """Whether carrying it out changes anything."""
-        return self.how != NOTHING or self.release.changed or bool(self.volumes)
+        return self.how != NOTHING or self.release.changed or bool(self.volumes or self.emptied)
 
     def sentences(self) -> list[str]:
         """Return the steps as a person reads them, in the order in which they happen."""
@@ -191,16 +198,19 @@ class DatabasePlan:
         if self.how == RESTORE and not self.ready:
             told.append(f"restore the database of {self.target} beside the live one, and compare it")
         told += [f"restore the content of volume {name} beside the live one, and compare it" for name in self.volumes]
-        stops = self.how != NOTHING or bool(self.volumes)
+        stops = self.how != NOTHING or bool(self.volumes or self.emptied)
         if stops:
             told.append("stop all services but the database's" if self.whole else "stop the services that carry code")
         if self.how == REVERT:
             told.append(f"copy {self.database} inside its server and set the copy aside")
             told += [f"take back {name}" for name in self.migrations]
+        elif self.how == ELSEWHERE:
+            told.append(f"wait until {self.database or 'the database'} has gone back on its host")
         elif self.how in (RESTORE, UNDO):
             what = f"the database of {self.target}" if self.how == RESTORE else self.target
             told.append(f"swap {what} in; what is live is set aside")
         told += [f"swap the content of volume {name} in; what is there is set aside" for name in self.volumes]
+        told += [f"empty volume {name}; what is there is set aside" for name in self.emptied]
         return [*told, *self.release.sentences()] + (["start the services"] if stops else [])
 
 
@@ -221,10 +231,10 @@ def plan_to_dict(plan: DatabasePlan) -> dict[str, Any]:
 def plan_from_dict(data: Mapping[str, Any]) -> DatabasePlan:
     """Rebuild a plan. Raises ValueError when it is not the one that its hash names."""
     try:
-        values = {name: data[name] for name in DatabasePlan.__dataclass_fields__}
+        values = {"emptied": (), **{name: data[name] for name in DatabasePlan.__dataclass_fields__ if name in data}}
         values["release"] = _plan.plan_from_dict(data["release"])
-        for name in ("migrations", "reasons", "stake", "warnings", "volumes"):
-            values[name] = tuple(data[name])
+        for name in ("migrations", "reasons", "stake", "warnings", "volumes", "emptied"):
+            values[name] = tuple(values[name])
         values["recorded"] = None if data["recorded"] is None else tuple(data["recorded"])
         values["rejected"] = tuple((option, why) for option, why in data["rejected"])
         plan = DatabasePlan(**values)

@@ -66,6 +66,21 @@ class Wish:
     pull_timeout: float = 300
     whole: bool = False
     volumes: tuple[str, ...] = ()
+    empty_volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far a rollback goes: whether every service goes back, and the volumes whose content does, or is emptied."""
+
+    whole: bool = False
+    volumes: tuple[_volumes.Restored, ...] = ()
+    emptied: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the volumes whose content goes back."""
+        return tuple(entry.name for entry in self.volumes)
 
 
 @dataclass(frozen=True)
@@ -95,6 +110,67 @@ class Planned:
     lines: tuple[str, ...] = ()
 
 
+def deployed_since(client: Any, store: Store, application: _releases.Application, point: str) -> bool:
+    """Whether something was deployed since the last rollback to a restore point, as far as this host can tell.
+
+    Then what was restored from it has been written to by another release, and is not its content any more. A rollback
+    to it that was killed is no deployment, although its release does not run yet.
+    """
+    manifest = next((found.manifest for found in store.points() if found.id == point), None)
+    if manifest is None or _runs.interrupted_target(store) == point:
+        return False
+    running = _releases.running_release(client, application)
+    if any(entry.code for entry in manifest.release.services.values()):
+        return bool(running.id != manifest.release.id)
+    # A host without code sees deployments only by the restore points that were taken before them.
+    run, _safety = _runs.last_switch(store)
+    later = (found.manifest for found in store.points() if found.manifest is not None and found.id > run)
+    return bool(run) and any(found.purpose != "safety" for found in later)
+
+
+def extent(
+    client: Any, store: Store, application: _releases.Application, wish: Wish, aim: Aim, database_service: str
+) -> Extent:
+    """Return how far a rollback goes. An undo goes as far as the run that it undoes.
+
+    Raises ``VolumeError`` for a volume that cannot be swapped, ``RestoreError`` for one that was not recorded.
+    """
+    if aim.undoes:
+        with contextlib.suppress(_switching.PrepareError):
+            return Extent(read_plan(store, aim.undoes).whole, tuple(_volumes.undoing(store, aim.undoes)))
+        return Extent()
+    if not wish.whole:
+        return Extent()
+    manifest = store.point(aim.point).manifest if aim.point else None
+    recorded = {str(entry["name"]): entry for entry in manifest.volumes} if manifest else {}
+    missing = sorted(set(wish.volumes) - set(recorded))
+    if missing:
+        raise RestoreError(
+            f"restore point {aim.point or aim.source} does not have the content of {', '.join(missing)}",
+            next_step="Leave it out of rollback_volumes, or name another restore point (-e rollback_to=<id>).",
+        )
+    both = sorted(set(wish.volumes) & set(wish.empty_volumes))
+    if both:
+        raise ValueError(
+            f"{', '.join(both)} cannot go back and be emptied: rollback_volumes and rollback_empty_volumes"
+        )
+    server = _volumes.of_service(client, application.project, database_service)
+    again = deployed_since(client, store, application, aim.point)
+    wanted, emptied = [], []
+    for name in (*wish.volumes, *wish.empty_volumes):
+        content = _volumes.usable(client, application.project, name, server)
+        if not again and _volumes.is_there(store, aim.point, name):
+            continue
+        if name in wish.empty_volumes:
+            emptied.append(name)
+            continue
+        short = _volumes.room(content, int(recorded[name]["bytes"]))
+        if short:
+            raise RestoreError(f"volume {name} cannot be restored: {short}", next_step="Make room.")
+        wanted.append(_volumes.Restored(name, aim.point, content, "", 0))
+    return Extent(True, tuple(wanted), tuple(emptied))
+
+
 class Planner:
     """Find out how the database goes back, and everything that can fail, while the application still runs."""
 
@@ -105,7 +181,7 @@ class Planner:
         application: _releases.Application,
         database: Database,
         settings: _schema.Settings,
-        service: str,
+        service: Callable[[], str],
         wish: Wish,
         *,
         database_service: str,
@@ -137,7 +213,7 @@ class Planner:
         """Return the plan. Raises ``RestoreError`` where there is no way, and what preparing the release raises."""
         aim = self.undo() if self.wish.how == dbplan.UNDO else self.aim()
         there = self.stands.live is not None
-        whole, volumes = self.extent(aim)
+        goes = extent(self.client, self.store, self.application, self.wish, aim, self.database_service)
         prepared, _running = _switching.prepare(
             self.client,
             self.store,
@@ -149,8 +225,8 @@ class Planner:
             judge=lambda _target: Judgement("unknown", ("the database goes back as well",)),
             fetch=not self.pretend,
             pull_timeout=self.wish.pull_timeout,
-            whole=whole,
-            volumes=[entry.name for entry in volumes],
+            whole=goes.whole,
+            volumes=[*goes.names, *goes.emptied],
         )
         if self.wish.how == dbplan.UNDO:
             plan = DatabasePlan(
@@ -166,45 +242,15 @@ class Planner:
             )
         else:
             plan = self.forward(aim, prepared.plan)
-        plan = replace(plan, whole=whole, volumes=tuple(entry.name for entry in volumes))
-        if whole and plan.how == dbplan.REVERT:
+        plan = replace(plan, whole=goes.whole, volumes=goes.names, emptied=goes.emptied)
+        if goes.whole and plan.how == dbplan.REVERT:
             raise RestoreError(
                 "a full rollback restores the database, and takes no migration back",
                 next_step="ansible-playbook database-rollback.yml takes migrations back.",
             )
         if aim.undoes and not self.pretend:
-            _volumes.keep(self.store, self.database.run, volumes)
+            _volumes.keep(self.store, self.database.run, goes.volumes)
         return Planned(plan, prepared, aim.lines)
-
-    def extent(self, aim: Aim) -> tuple[bool, list[_volumes.Restored]]:
-        """Return whether every service goes back, and the volumes whose content does.
-
-        An undo goes as far as the run that it undoes. Raises ``VolumeError`` for a volume that cannot be swapped.
-        """
-        if aim.undoes:
-            with contextlib.suppress(_switching.PrepareError):
-                return read_plan(self.store, aim.undoes).whole, _volumes.undoing(self.store, aim.undoes)
-            return False, []
-        if not self.wish.whole:
-            return False, []
-        manifest = self.store.point(aim.point).manifest if aim.point else None
-        recorded = {str(entry["name"]): entry for entry in manifest.volumes} if manifest else {}
-        missing = sorted(set(self.wish.volumes) - set(recorded))
-        if missing:
-            raise RestoreError(
-                f"restore point {aim.point or aim.source} does not have the content of {', '.join(missing)}",
-                next_step="Leave it out of rollback_volumes, or name another restore point (-e rollback_to=<id>).",
-            )
-        server = _volumes.of_service(self.client, self.application.project, self.database_service)
-        wanted = []
-        for name in self.wish.volumes:
-            content = _volumes.usable(self.client, self.application.project, name, server)
-            if not _volumes.is_there(self.store, aim.point, name):
-                short = _volumes.room(content, int(recorded[name]["bytes"]))
-                if short:
-                    raise RestoreError(f"volume {name} cannot be restored: {short}", next_step="Make room.")
-                wanted.append(_volumes.Restored(name, aim.point, content, "", 0))
-        return True, wanted
 
     # -- where to ----------------------------------------------------------------------------------------------------
 
@@ -387,7 +433,7 @@ class Planner:
         before = stands.predecessor
         if stands.restored_from == source and before is not None and before.mark is not None:
             if not wish.damage_since:
-                return True
+                return not deployed_since(self.client, self.store, self.application, source)
             # What was put back or undone in between tells nothing of when these data were restored.
             return before.mark.note == "" and timestamp(moment(before.mark.at)) > dbplan.utc(wish.damage_since)
         return stands.reverted_to == source and wish.how != dbplan.RESTORE and not wish.damage_since
@@ -427,7 +473,7 @@ class Planner:
     def tools(self) -> _migration_toolbox.Toolbox:
         """Return the migration tool of the release that runs."""
         return _migration_toolbox.Toolbox(
-            self.client, self.application.name, self.application.project, self.service, self.settings
+            self.client, self.application.name, self.application.project, self.service(), self.settings
         )
 
     def restorable(self, aim: Aim, recorded: Mapping[str, Any] | None) -> tuple[bool, list[str], list[str]]:

@@ -26,6 +26,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _health,
     _images,
     _logins,
+    _masking,
     _plan,
     _releases,
     _targets,
@@ -83,6 +84,14 @@ class Prepared:
     project: Project
     source: str
     file_diffs: tuple[tuple[str, str, str, str], ...] = field(default=(), repr=False)
+
+    def configuration(self) -> list[dict[str, Any]]:
+        """Return the files that change, each with the names of the keys that do; no value, and no file of secrets."""
+        return [
+            {"path": path, "keys": _masking.changed_keys(old, new)}
+            for path, kind, old, new in self.file_diffs
+            if kind != "secret"
+        ]
 
 
 def _references(target: _targets.Target) -> dict[str, str]:
@@ -344,6 +353,11 @@ def _scale(target: _targets.Target, references: Mapping[str, str]) -> tuple[tupl
     )
 
 
+def services_that_go_back(*releases: Release) -> list[str]:
+    """Return the services that go back, in any of these releases."""
+    return sorted({name for release in releases for name, entry in release.services.items() if entry.goes_back})
+
+
 class Change(Protocol):
     """What changes besides the release while the services that carry code are stopped: the database."""
 
@@ -444,9 +458,7 @@ class Switch:
             self.store.journal(self.run, step, status, **details)
 
     def _services(self) -> list[str]:
-        """Return the services that go back, in the release before or in the target."""
-        releases = (self.before, self.prepared.target)
-        return sorted({name for release in releases for name, entry in release.services.items() if entry.goes_back})
+        return services_that_go_back(self.before, self.prepared.target)
 
     def _put_files(self, release: Release, source: str, commit: str, ref: str) -> None:
         src = self.prepared.project.src

@@ -238,11 +238,7 @@ def prepare(
         "changed": plan.changed if pretend else bool(fetched),
         "plan": _plan.plan_to_dict(plan),
         "expected": {image.service: image.image_id for image in plan.images},
-        "configuration": [
-            {"path": path, "keys": _masking.changed_keys(old, new)}
-            for path, kind, old, new in prepared.file_diffs
-            if kind != "secret"
-        ],
+        "configuration": prepared.configuration(),
         "diff": diffs(prepared, running.release),
         "rollback_screen": screen(plan),
     }

@@ -19,6 +19,9 @@ description:
     database goes back, the release is switched, and it has to be healthy. When anything fails, the database and the
     release that were there before are put back. Nothing is dropped.
   - Run O(state=switched) under C(async), so that it goes on when the controller is gone.
+  - An application may run on several hosts, of which one has the database. There the database goes back; with
+    O(where=elsewhere) another host takes part in that. Its services stop with O(state=stopped) before, and after it
+    O(state=switched) takes its release back and starts them, or O(state=started) starts again what was stopped.
 author:
   - schedgen.rollback contributors (@schedgen)
 extends_documentation_fragment:
@@ -44,8 +47,10 @@ options:
   state:
     description:
       - V(prepared) makes the plan, V(switched) carries out the plan that was prepared for O(run).
+      - With O(where=elsewhere), V(stopped) stops the services that go back, and V(started) starts those again that were
+        stopped by it.
     type: str
-    choices: [prepared, switched]
+    choices: [prepared, switched, stopped, started]
     required: true
   to:
     description:
@@ -60,6 +65,15 @@ options:
     type: str
     choices: [auto, revert, restore, undo]
     default: auto
+  where:
+    description:
+      - Where the database goes back. V(here), on this host. V(elsewhere), on another host of this rollback. The
+        services here then stay stopped when this host fails after it, because the release before must not run on that
+        database. V(nowhere), because on that other host it is the target's already.
+      - But for V(here), O(to) says where to go, and with O(how=undo) it is to before the last switch of this host.
+    type: str
+    choices: [here, elsewhere, nowhere]
+    default: here
   damage_since:
     description:
       - Since when data are damaged, in UTC, as C(2026-11-22T13:15:00Z). Without O(to), the newest restore point with a
@@ -136,6 +150,12 @@ options:
     type: list
     elements: str
     default: []
+  empty_volumes:
+    description:
+      - With O(whole=true), the volumes that are empty afterwards, such as a cache's.
+    type: list
+    elements: str
+    default: []
   pull_timeout:
     description:
       - Seconds that fetching one image may take.
@@ -178,8 +198,8 @@ volumes_set_aside:
   elements: str
 plan:
   description:
-    - The plan. C(how) is revert, restore, undo or nothing, with C(hash), C(steps), C(reasons), C(rejected), C(stake),
-      C(warnings) and the C(release) part.
+    - The plan. C(how) is revert, restore, undo, elsewhere or nothing, with C(hash), C(steps), C(reasons), C(rejected),
+      C(stake), C(warnings) and the C(release) part.
   returned: success
   type: dict
   sample:
@@ -195,6 +215,20 @@ head:
   description: The newest migration that is to be applied afterwards. Empty when that is not known.
   returned: success
   type: str
+told:
+  description: What became of the services that were stopped.
+  returned: with O(state=started)
+  type: str
+stopped:
+  description: Names of the containers that were stopped.
+  returned: with O(state=stopped)
+  type: list
+  elements: str
+configuration:
+  description: Of every file that differs, its C(path) and the C(keys) whose values differ. Values are not told.
+  returned: with O(state=prepared)
+  type: list
+  elements: dict
 set_aside:
   description: The name of the database that was live before. Empty when the database was not changed.
   returned: with O(state=switched)
@@ -216,8 +250,8 @@ timings:
   returned: with O(state=switched)
   type: dict
 put_back:
-  description: Whether, after a failure, what was there before is there again.
-  returned: on failure with O(state=switched)
+  description: Whether, after a failure, what was there before is there, because it was put back or never touched.
+  returned: on failure
   type: bool
 rollback_screen:
   description: What the operator's screen shows of this.
@@ -226,10 +260,11 @@ rollback_screen:
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -238,6 +273,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _compose,
     _database_plan as dbplan,
     _database_rollback,
+    _elsewhere,
     _failure,
     _migration_toolbox,
     _schema,
@@ -251,45 +287,74 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._releases import
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store, StoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._swap import pooler_of
 
+HERE = dbplan.PLACES[0]
 UNTOUCHED = "Nothing that runs was touched: the application and its database are as they were."
 
 
-def prepare(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict[str, Any]:
-    """Make the plan; return the module's result. Raises what planning raises."""
-    client = _compose.connect()
-    application = application_of(parameters)
+def wish_of(parameters: Mapping[str, Any]) -> _database_rollback.Wish:
+    """Return what the operator asked for."""
+    return _database_rollback.Wish(
+        to=parameters["to"],
+        how=parameters["how"],
+        damage_since=parameters["damage_since"],
+        file=parameters["file"] or "",
+        name=parameters["name"],
+        accept_loss=parameters["accept_loss"],
+        rehearse=parameters["rehearse"],
+        jobs=parameters["jobs"],
+        pull_timeout=parameters["pull_timeout"],
+        whole=parameters["whole"],
+        volumes=tuple(parameters["volumes"]),
+        empty_volumes=tuple(parameters["empty_volumes"]),
+    )
+
+
+def planner_of(
+    store: Store, parameters: Mapping[str, Any], *, pretend: bool
+) -> tuple[Callable[[str], _database_rollback.Planned], Callable[[], list[str]]]:
+    """Return what makes the plan from a staging folder, and what puts right before what a killed run left."""
+    client, application, wish = _compose.connect(), application_of(parameters), wish_of(parameters)
+    if parameters["where"] != HERE:
+        make = functools.partial(
+            _elsewhere.plan,
+            client,
+            store,
+            application,
+            wish,
+            run=parameters["run"],
+            place=parameters["where"],
+            database=parameters["database"],
+            database_service=parameters["database_service"],
+            pretend=pretend,
+        )
+        return make, list
     planner = _database_rollback.Planner(
         client,
         store,
         application,
         database_of(store, client, parameters),
         _schema.settings_of(parameters),
-        _migration_toolbox.service_of(parameters),
-        _database_rollback.Wish(
-            to=parameters["to"],
-            how=parameters["how"],
-            damage_since=parameters["damage_since"],
-            file=parameters["file"] or "",
-            name=parameters["name"],
-            accept_loss=parameters["accept_loss"],
-            rehearse=parameters["rehearse"],
-            jobs=parameters["jobs"],
-            pull_timeout=parameters["pull_timeout"],
-            whole=parameters["whole"],
-            volumes=tuple(parameters["volumes"]),
-        ),
+        # Only a revert needs it: a host with the database alone has none.
+        functools.partial(_migration_toolbox.service_of, parameters),
+        wish,
         database_service=parameters["database_service"],
         pretend=pretend,
     )
+    return planner.plan, planner.put_right
+
+
+def prepare(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict[str, Any]:
+    """Make the plan; return the module's result. Raises what planning raises."""
+    make, put_right = planner_of(store, parameters, pretend=pretend)
     done = []
     parent = None
     if not pretend:
         store.prepare()
         parent = store.root
-        done = planner.put_right()
+        done = put_right()
     staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=parent)
     try:
-        planned = planner.plan(staging)
+        planned = make(staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     plan = planned.plan
@@ -301,6 +366,7 @@ def prepare(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> di
         "changed": plan.changed if pretend else bool(fetched or done),
         "plan": dbplan.plan_to_dict(plan),
         **expected(plan),
+        "configuration": planned.prepared.configuration(),
         "diff": diff(plan),
         "rollback_screen": screen(plan, [*done, *planned.lines]),
     }
@@ -330,6 +396,7 @@ def screen(plan: dbplan.DatabasePlan, done: list[str]) -> dict[str, Any]:
         dbplan.REVERT: "take its migrations back",
         dbplan.RESTORE: "restore its database",
         dbplan.UNDO: "undo the last rollback of the database",
+        dbplan.ELSEWHERE: "while its database goes back on another host",
         dbplan.NOTHING: "its database is there already",
     }
     release = plan.release
@@ -361,9 +428,10 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if parameters["plan"] and parameters["plan"] != plan.hash:
         raise _switching.PrepareError(f"the approved plan is {parameters['plan']}, the prepared one is {plan.hash}")
     before, folder = _switching.before_of(client, store, application, plan.release, parameters["safety"])
-    database = database_of(store, client, parameters)
+    here = parameters["where"] == HERE
+    database = database_of(store, client, parameters) if here else None
     change = None
-    if plan.how != dbplan.NOTHING:
+    if database is not None and plan.how != dbplan.NOTHING:
         settings = _schema.settings_of(parameters)
 
         def tools() -> _migration_toolbox.Toolbox:
@@ -376,6 +444,8 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if plan.whole:
         before = before.all_along(parameters["database_service"])
     volumes = volumes_change(store, client, plan, run)
+    elsewhere = _elsewhere.ElsewhereChange() if plan.how == dbplan.ELSEWHERE else None
+    parts = [part for part in (change, elsewhere, volumes) if part is not None]
     _switching.bring_to_an_end()
     operation = _switching.Switch(
         client,
@@ -385,16 +455,14 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         before,
         folder,
         deadline=parameters["deadline"],
-        change=_volumes.Changes(*(part for part in (change, volumes) if part is not None))
-        if change is not None or volumes is not None
-        else None,
+        change=_volumes.Changes(*parts) if parts else None,
     )
     timings = operation.carry_out()
     release, marked = _switching.record(client, store, run, application, plan.release, parameters["safety"])
     if change is not None and plan.how == dbplan.RESTORE and any(point.id == plan.target for point in store.points()):
         with contextlib.suppress(OSError, StoreError):
             store.append_event(plan.target, "swapped in", run=run, set_aside=change.set_aside, seconds=change.outage)
-    rows, told = compare_rows(store, database, plan, parameters["count_limit"] << 20)
+    rows, told = compare_rows(store, database, plan, parameters["count_limit"] << 20) if database else ({}, [])
     return {
         "changed": True,
         "plan": dbplan.plan_to_dict(plan),
@@ -409,12 +477,36 @@ def switch(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def stop(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Stop what must not run while the database goes back elsewhere. Raises EngineError, and what comes before that."""
+    run, application = parameters["run"], application_of(parameters)
+    client = _compose.connect()
+    prepared = _switching.read_plan(store, run, application)
+    plan = _database_rollback.read_plan(store, run)
+    before, _folder = _switching.before_of(client, store, application, plan.release, parameters["safety"])
+    if plan.whole:
+        before = before.all_along(parameters["database_service"])
+    stopped = _elsewhere.stop(client, store, run, application.project, before, prepared.target)
+    headline = f"{', '.join(stopped) or 'nothing'} stopped until the database has gone back"
+    return {"changed": bool(stopped), "stopped": stopped, "rollback_screen": {"headline": headline}}
+
+
+def start(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Start again what was stopped."""
+    started, wrong = _elsewhere.start(_compose.connect(), store, parameters["run"])
+    told = "Its services were stopped for the database and started again; nothing else was touched."
+    if wrong:
+        told = f"Its services were stopped for the database, and not all start again: {'; '.join(wrong)}."
+    return {"changed": started > 0, "told": told, "rollback_screen": {"headline": told}}
+
+
 def volumes_change(store: Store, client: Any, plan: dbplan.DatabasePlan, run: str) -> _volumes.VolumesChange | None:
     """Return the volumes' part of the plan, None where it has none. Raises PrepareError where it is not prepared."""
-    if not plan.volumes:
+    wanted = {*plan.volumes, *plan.emptied}
+    if not wanted:
         return None
-    restored = [entry for entry in _volumes.kept(store, run) if entry.name in plan.volumes and entry.inode]
-    missing = sorted(set(plan.volumes) - {entry.name for entry in restored})
+    restored = [entry for entry in _volumes.kept(store, run) if entry.name in wanted and entry.inode]
+    missing = sorted(wanted - {entry.name for entry in restored})
     if missing:
         raise _switching.PrepareError(f"the content of {', '.join(missing)} was not restored beside the live one")
 
@@ -480,13 +572,15 @@ def ended(
         dbplan.REVERT: f"{len(plan.migrations)} migrations were taken back",
         dbplan.RESTORE: f"its database is the one of {plan.target}",
         dbplan.UNDO: f"its database is again {plan.target}",
+        dbplan.ELSEWHERE: "its database went back on its own host",
         dbplan.NOTHING: f"its database was that of {plan.target} already",
     }
     return {"headline": f"{plan.label} runs and is healthy; {how[plan.how]}", "lines": shown, "rows": rows}
 
 
-def explain_failure(store: Store, parameters: Mapping[str, Any], error: _switching.SwitchError) -> str:
+def explain_failure(parameters: Mapping[str, Any], error: _switching.SwitchError) -> str:
     """Return the three parts of a critical section that failed."""
+    store = Store(parameters["state_dir"], parameters["application"])
     journal = os.path.join(store.runs_dir, parameters["run"], "journal.jsonl")
     if error.put_back:
         state = (
@@ -505,6 +599,13 @@ def explain_failure(store: Store, parameters: Mapping[str, Any], error: _switchi
     )
 
 
+STATES: dict[str, Callable[[Store, Mapping[str, Any]], dict[str, Any]]] = {
+    "switched": switch,
+    "stopped": stop,
+    "started": start,
+}
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -516,9 +617,10 @@ def main() -> None:
             **_arguments.MIGRATION,
             **_arguments.POOLER,
             **_arguments.RUN,
-            "state": {"type": "str", "choices": ["prepared", "switched"], "required": True},
+            "state": {"type": "str", "choices": ["prepared", *STATES], "required": True},
             "to": {"type": "str", "default": ""},
             "how": {"type": "str", "choices": list(dbplan.WAYS), "default": "auto"},
+            "where": {"type": "str", "choices": list(dbplan.PLACES), "default": HERE},
             "damage_since": {"type": "str", "default": ""},
             "file": {"type": "path"},
             "name": {"type": "str", "default": ""},
@@ -535,30 +637,38 @@ def main() -> None:
             "pull_timeout": {"type": "float", "default": 300},
             "whole": {"type": "bool", "default": False},
             "volumes": {"type": "list", "elements": "str", "default": []},
+            "empty_volumes": {"type": "list", "elements": "str", "default": []},
         },
         required_if=[
             ("state", "prepared", ("project_src",)),
             ("state", "switched", ("project_src", "run", "safety")),
+            ("state", "stopped", ("project_src", "run", "safety")),
+            ("state", "started", ("project_src", "run")),
         ],
         supports_check_mode=True,
     )
     parameters = module.params
+    store = None
     try:
         store = Store(parameters["state_dir"], parameters["application"])
         if module.check_mode:
-            result = prepare(store, parameters, pretend=True)
+            planned = parameters["state"] in ("prepared", "switched")
+            result = prepare(store, parameters, pretend=True) if planned else {"changed": True}
         else:
             with store.held(parameters["run"]):
-                if parameters["state"] == "prepared":
-                    result = prepare(store, parameters, pretend=False)
-                else:
-                    result = switch(store, parameters)
+                act = STATES.get(parameters["state"])
+                result = act(store, parameters) if act else prepare(store, parameters, pretend=False)
     except _switching.SwitchError as error:
-        module.fail_json(msg=explain_failure(store, parameters, error), put_back=error.put_back)
+        module.fail_json(msg=explain_failure(parameters, error), put_back=error.put_back)
     except EXPECTED as error:
         state = error.state if isinstance(error, RestoreError) else UNTOUCHED
         happened = f"{str(error)[:1].upper()}{str(error)[1:]}"
-        module.fail_json(msg=_failure.explain(happened, state, next_step(error, "Mend the cause and run it again.")))
+        # Who has stopped other hosts for this has to know that nothing was begun.
+        begun = any(entry["step"] == "switch" for entry in store.read_journal(parameters["run"])) if store else False
+        module.fail_json(
+            msg=_failure.explain(happened, state, next_step(error, "Mend the cause and run it again.")),
+            put_back=not begun,
+        )
     module.exit_json(**result)
 
 

@@ -90,6 +90,19 @@ def test_a_target_that_does_not_get_healthy_puts_database_and_release_back(at_v1
     assert running() == images_of(at_v1)
 
 
+def test_what_another_deployment_has_damaged_is_restored_again(at_v1: str) -> None:
+    good = live()
+    for _time in range(2):
+        deploy("corruption")
+        lab.wait_until(lambda: live() != good, "the release has damaged rows")
+        done = lab.playbook("full-rollback", rollback_to=at_v1, **APPROVED)
+        assert done.rc == 0, done.screen
+        assert live() == good
+    again = lab.playbook("full-rollback", rollback_to=at_v1, **APPROVED)
+    assert again.rc == 0, again.screen
+    assert "Nothing to do" in again.text
+
+
 @pytest.mark.parametrize(
     ("how", "step"), [pytest.param("revert", "database", marks=pytest.mark.thorough), ("restore", "services")]
 )

@@ -1,22 +1,26 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Several hosts with engines of their own: together or not at all, a canary first, and it is said who is where."""
+"""Several hosts with engines of their own: together or not at all, a canary first, and it is said who is where.
+
+The last part has the database on the first host; the application on the others writes into it all the time.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet import Fleet, Host, ensure_images
+from fleet import PROJECT, Fleet, Host, ensure_images
 from schedgen_lab import engine
 
-# Three engines at once are slow on two cores.
-pytestmark = pytest.mark.thorough
 HOSTS = 3
+QUICK_JOURNAL = "/var/lib/schedgen-rollback/shop/runs/*-quick/journal.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -102,18 +106,20 @@ def test_a_canary_that_fails_stops_the_rest(bad_v2: Fleet) -> None:
     assert versions(bad_v2) == ["v1"] * HOSTS
 
 
+@pytest.mark.thorough
 def test_hosts_that_had_switched_stay_or_go_back_as_configured(bad_v2: Fleet) -> None:
     bad_v2[1].healthy(False)
     done = bad_v2.playbook("quick-rollback", rollback_health_deadline=4)
     assert done.returncode != 0
     assert versions(bad_v2) == ["v1", "v2", "v2"]
-    assert "v1 runs with exactly the planned images" in text(done)
+    assert "v1 runs with exactly the planned images" in text(done), done.stdout
     bad_v2[0].deploy("v2")
     done = bad_v2.playbook("quick-rollback", rollback_health_deadline=4, rollback_partial="back")
     assert done.returncode != 0
     assert versions(bad_v2) == ["v2"] * HOSTS
 
 
+@pytest.mark.thorough
 def test_some_may_fail_where_that_is_allowed(bad_v2: Fleet) -> None:
     bad_v2[1].healthy(False)
     done = bad_v2.playbook("quick-rollback", rollback_health_deadline=4, rollback_max_failed=1)
@@ -121,30 +127,27 @@ def test_some_may_fail_where_that_is_allowed(bad_v2: Fleet) -> None:
     assert versions(bad_v2) == ["v1", "v2", "v1"]
 
 
+@pytest.mark.thorough
 def test_no_host_is_touched_where_one_lacks_what_it_needs(bad_v2: Fleet) -> None:
     last = bad_v2[2]
     last.run("docker rmi -f fleet-web:v1 $(docker images -q schedgen-rollback/shop/web)", check=False)
     last.run("rm -rf /var/lib/schedgen-rollback/shop/images")
     done = bad_v2.playbook("quick-rollback")
-    bad_v2.load(last)
+    bad_v2.load(last, "fleet-web:v1", "fleet-web:v2")
     assert done.returncode != 0
     assert versions(bad_v2) == ["v2"] * HOSTS
 
 
-def test_a_host_that_is_killed_in_the_middle(bad_v2: Fleet) -> None:
-    """It comes back, and a second run brings all to the same end."""
+def test_a_host_whose_power_is_cut_in_the_middle(bad_v2: Fleet) -> None:
+    """It is not waited for without end, and a second run brings all to the same end."""
     second = bad_v2[1]
-    journal = "/var/lib/schedgen-rollback/shop/runs/*-quick/journal.jsonl"
-    watch = f"until grep -q '\"switch\"' {journal} 2>/dev/null; do sleep 0.1; done"
-    second.run(f"({watch}; kill -9 -1) >/dev/null 2>&1 &")
-    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=8)
-    assert done.returncode != 0
-    assert bad_v2[0].version() == "v1"
-    assert second.name in text(done)
-    engine.docker("restart", second.container)
-    bad_v2.find(second)
-    bad_v2.write_inventory()
-    second.until("docker info")
+    with bad_v2.playing("quick-rollback", rollback_health_deadline=8) as running:
+        second.until(f"grep -q '\"switch\"' {QUICK_JOURNAL}", 120)
+        bad_v2.cut_power(second)
+        screen, _nothing = running.communicate()
+    assert running.returncode != 0
+    assert "host02 was restarted, or the work there was killed" in " ".join(screen.split())
+    assert [bad_v2[0].version(), bad_v2[2].version()] == ["v1", "v2"]
     again = bad_v2.playbook("quick-rollback", rollback_lock_takeover="yes")
     assert again.returncode == 0, again.stdout
     assert versions(bad_v2) == ["v1"] * HOSTS
@@ -158,6 +161,7 @@ def last_is_down(bad_v2: Fleet) -> Iterator[Fleet]:
     engine.docker("unpause", bad_v2[2].container, check=False)
 
 
+@pytest.mark.thorough
 def test_a_host_that_cannot_be_reached_stops_all_before_any_is_touched(last_is_down: Fleet) -> None:
     done = last_is_down.playbook("quick-rollback")
     assert done.returncode != 0
@@ -168,6 +172,7 @@ def test_a_host_that_cannot_be_reached_stops_all_before_any_is_touched(last_is_d
     assert locks == ["", ""]
 
 
+@pytest.mark.thorough
 def test_a_host_that_cannot_be_reached_is_left_out_where_that_is_wanted(last_is_down: Fleet) -> None:
     done = last_is_down.playbook("quick-rollback", rollback_unreachable="leave out")
     assert done.returncode == 0, done.stdout
@@ -190,6 +195,7 @@ def test_a_restore_point_that_one_host_lacks_does_not_count(at_v1: Fleet) -> Non
     assert versions(at_v1) == ["v2"] * HOSTS
 
 
+@pytest.mark.thorough
 def test_a_host_that_was_added_later_is_said_to_have_none(bad_v2: Fleet) -> None:
     bad_v2[2].run("rm -rf /var/lib/schedgen-rollback")
     refused = bad_v2.playbook("quick-rollback")
@@ -197,3 +203,131 @@ def test_a_host_that_was_added_later_is_said_to_have_none(bad_v2: Fleet) -> None
     assert "there is no restore point" in text(refused)
     assert "host03" in text(refused)
     assert versions(bad_v2) == ["v2"] * HOSTS
+
+
+# -- the database on one host, the application on the others -----------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(hosts: Fleet) -> Fleet:
+    """A restore point of v1 with its database; then v2 was deployed, and has written."""
+    hosts.start_database()
+
+    def fresh(host: Host) -> None:
+        host.run("rm -rf /var/lib/schedgen-rollback")
+        host.healthy(True)
+
+    hosts.each(fresh)
+    for host in hosts.hosts[1:]:
+        host.deploy("v1")
+    done = hosts.playbook("pre-deploy-backup")
+    assert done.returncode == 0, done.stdout
+    for host in hosts.hosts[1:]:
+        host.deploy("v2")
+    hosts[0].until(f'cd {PROJECT} && test $(docker compose exec -T db psql -U shop -qtAc "{WRITTEN_BY_V2}") -gt 3')
+    return hosts
+
+
+WRITTEN_BY_V2 = "SELECT count(*) FROM visits WHERE version = 'v2'"
+SURE: dict[str, Any] = {"rollback_database_how": "restore", "rollback_confirm": "yes"}
+
+
+def steps(host: Host) -> dict[str, str]:
+    """Return when each step of the newest run of a host was over."""
+    return {entry["step"]: entry["at"] for entry in host.journal() if entry["status"] == "done"}
+
+
+def test_the_database_goes_back_once_while_all_others_are_stopped(damaged: Fleet) -> None:
+    server, *others = damaged.hosts
+    with_database = [bool(host.state("restore_points/*/manifest.json")[0]["database"]) for host in damaged.hosts]
+    assert with_database == [True, False, False]
+    done = damaged.playbook("database-rollback", **SURE)
+    assert done.returncode == 0, done.stdout
+    assert versions(damaged)[1:] == ["v1", "v1"]
+    assert server.sql(WRITTEN_BY_V2) == "0", "the release that was left has written into the restored database"
+    assert int(server.sql("SELECT count(*) FROM visits WHERE version = 'v1'")) > 0
+    swapped = steps(server)["database swap"]
+    for host in others:
+        assert steps(host)["stop for the database"] < swapped < steps(host)["services"]
+    again = damaged.playbook("database-rollback", **SURE)
+    assert again.returncode == 0, again.stdout
+    assert "Nothing to do" in text(again)
+    undone = damaged.playbook("undo-rollback", rollback_confirm="yes")
+    assert undone.returncode == 0, undone.stdout
+    assert versions(damaged)[1:] == ["v2", "v2"]
+    assert int(server.sql(WRITTEN_BY_V2)) > 3
+
+
+@pytest.mark.thorough
+def test_a_plan_of_several_hosts_is_shown_and_changes_nothing(damaged: Fleet) -> None:
+    refused = damaged.playbook("full-rollback", rollback_confirm="something else")
+    assert refused.returncode != 0
+    planned = damaged.playbook("full-rollback", "--check", "--diff", rollback_confirm="yes")
+    assert planned.returncode == 0, planned.stdout
+    assert versions(damaged)[1:] == ["v2", "v2"]
+    assert int(damaged[0].sql(WRITTEN_BY_V2)) > 3
+
+
+@pytest.mark.thorough
+def test_what_was_stopped_runs_again_when_the_database_is_put_back(damaged: Fleet) -> None:
+    server = damaged[0]
+    # When everything is prepared the copy disappears.
+    journal = "/var/lib/schedgen-rollback/shop/runs/*-full/journal.jsonl"
+    gone = "SELECT format('DROP DATABASE %I', datname) FROM pg_database WHERE datname LIKE 'shop\\_%' \\gexec"
+    server.write("/tmp/gone.sql", gone)
+    server.run(
+        f'(until grep -q \'"purpose": "safety"\' {journal} 2>/dev/null; do sleep 0.05; done; cd {PROJECT};'
+        " docker compose exec -T db psql -U shop -d postgres < /tmp/gone.sql) >/tmp/gone.log 2>&1 &"
+    )
+    done = damaged.playbook("full-rollback", **SURE)
+    assert done.returncode != 0
+    assert "started again" in text(done)
+    assert versions(damaged)[1:] == ["v2", "v2"]
+    assert int(server.sql(WRITTEN_BY_V2)) > 3
+    again = damaged.playbook("full-rollback", **SURE)
+    assert again.returncode == 0, again.stdout
+    assert versions(damaged)[1:] == ["v1", "v1"]
+    assert server.sql(WRITTEN_BY_V2) == "0"
+
+
+def test_a_host_that_fails_after_the_database_stays_stopped_and_a_second_run_brings_it_back(damaged: Fleet) -> None:
+    damaged[2].healthy(False)
+    done = damaged.playbook("full-rollback", rollback_health_deadline=4, **SURE)
+    assert done.returncode != 0
+    assert "stay stopped" in text(done)
+    assert versions(damaged)[1:] == ["v1", ""]
+    assert damaged[0].sql(WRITTEN_BY_V2) == "0"
+    damaged[2].healthy(True)
+    again = damaged.playbook("full-rollback", **SURE)
+    assert again.returncode == 0, again.stdout
+    assert versions(damaged)[1:] == ["v1", "v1"]
+    assert damaged[0].sql(WRITTEN_BY_V2) == "0"
+
+
+@pytest.mark.thorough
+def test_the_controller_is_killed_while_others_are_stopped(damaged: Fleet) -> None:
+    """Nothing runs on a database of another release; a second run brings all to the same end."""
+    watched = "/var/lib/schedgen-rollback/shop/runs/*-full/journal.jsonl"
+    with damaged.playing("full-rollback", **SURE) as running:
+        damaged[2].until(f"grep -q 'stop for the database' {watched}", 120)
+        os.killpg(running.pid, signal.SIGKILL)
+    again = damaged.playbook("full-rollback", rollback_lock_takeover="yes", **SURE)
+    assert again.returncode == 0, again.stdout
+    assert versions(damaged)[1:] == ["v1", "v1"]
+    assert damaged[0].sql(WRITTEN_BY_V2) == "0"
+
+
+@pytest.mark.thorough
+def test_a_database_that_is_on_no_host_of_the_run_is_refused(damaged: Fleet) -> None:
+    refused = damaged.playbook("full-rollback", rollback_hosts="host02:host03", **SURE)
+    assert refused.returncode != 0
+    assert "The database is on host01" in text(refused)
+    assert versions(damaged)[1:] == ["v2", "v2"]
+
+
+@pytest.mark.thorough
+def test_the_code_alone_goes_back_past_the_host_of_the_database(damaged: Fleet) -> None:
+    done = damaged.playbook("quick-rollback")
+    assert done.returncode == 0, done.stdout
+    assert versions(damaged)[1:] == ["v1", "v1"]
+    assert int(damaged[0].sql(WRITTEN_BY_V2)) > 3

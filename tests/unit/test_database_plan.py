@@ -170,6 +170,11 @@ PLAN = DatabasePlan(
          ["restore the content of volume files beside the live one, and compare it",
           "stop all services but the database's",
           "swap the content of volume files in; what is there is set aside", "start the services"]),
+        (replace(PLAN, how="nothing", release=QUIET, whole=True, emptied=("cache",)),
+         ["stop all services but the database's", "empty volume cache; what is there is set aside",
+          "start the services"]),
+        (replace(PLAN, how="elsewhere", release=QUIET),
+         ["stop the services that carry code", "wait until shop has gone back on its host", "start the services"]),
         (replace(PLAN, how="nothing", release=QUIET), []),
         (replace(PLAN, how="nothing"), ["pull from the registry by digest: backend",
                                         "replace the containers of backend"]),
@@ -191,6 +196,7 @@ def test_an_approval_is_bound_to_what_the_plan_does(name: str) -> None:
         "ready": True,
         "whole": True,
         "volumes": ("shop_files",),
+        "emptied": ("shop_cache",),
     }
     value = getattr(PLAN, name)
     other = others.get(name, f"{value}x" if isinstance(value, str) else ())

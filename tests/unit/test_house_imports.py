@@ -28,6 +28,7 @@ WORLD = {
     "_database_rollback",
     "_databases",
     "_dump",
+    "_elsewhere",
     "_evidence",
     "_files",
     "_git",
