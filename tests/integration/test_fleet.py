@@ -116,7 +116,7 @@ def test_hosts_that_had_switched_stay_or_go_back_as_configured(bad_v2: Fleet) ->
     bad_v2[0].deploy("v2")
     done = bad_v2.playbook("quick-rollback", rollback_health_deadline=4, rollback_partial="back")
     assert done.returncode != 0
-    assert versions(bad_v2) == ["v2"] * HOSTS
+    assert versions(bad_v2) == ["v2"] * HOSTS, done.stdout
 
 
 @pytest.mark.thorough
