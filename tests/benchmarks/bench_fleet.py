@@ -5,10 +5,12 @@
 """Measure the quick rollback of one, ten and fifty hosts against one `ping` task on as many.
 
 The hosts are containers with sshd that share one engine, each with a project of its own, and this machine is the
-controller as well: with two processors, what the hosts work takes from what the controller works. `hosts_N_s` is a
-whole quick-rollback.yml of N hosts in one batch, `ping_N_s` an `ansible` command with the module ping, both with 50
-forks, and `controller_mb` the memory that the controller's processes have of their own while fifty hosts go back. The
-last line is JSON with medians.
+controller as well: what the hosts work takes from what the controller works. So two numbers are told. `switch_N_s` is
+a whole quick-rollback.yml of N hosts in one batch, with the containers of all of them replaced by that one engine.
+`hosts_N_s` is the control path alone: the same command once more, which looks at every host, finds everything in its
+place, verifies it and writes the reports. `ping_N_s` is an `ansible` command with the module ping; all have 50 forks.
+`controller_mb` is the memory that the controller's processes have of their own while fifty hosts go back. The last
+line is JSON with medians.
 """
 
 from __future__ import annotations
@@ -62,9 +64,7 @@ def hosts_of(fleet: Fleet, size: int) -> str:
 
 
 def quick(fleet: Fleet, size: int) -> tuple[float, float]:
-    """Break the first hosts, and take them back; return seconds, and the controller's memory in megabytes."""
-    fleet.each(lambda host: host.deploy("v2"), fleet.hosts[:size])
-    fleet.each(lambda host: host.run("rm -rf /var/lib/schedgen-rollback/shop/runs"), fleet.hosts[:size])
+    """Take the first hosts back; return seconds, and the controller's memory in megabytes."""
     most = 0.0
     over = threading.Event()
     started = time.monotonic()
@@ -104,13 +104,16 @@ def main() -> None:
         for number in range(chosen.rounds):
             for size in SIZES:
                 seconds = ping(fleet, size)
-                took, megabytes = quick(fleet, size)
+                fleet.each(lambda host: host.deploy("v2"), fleet.hosts[:size])
+                switched, megabytes = quick(fleet, size)
+                took, _less = quick(fleet, size)
                 found.setdefault(f"ping_{size}_s", []).append(seconds)
+                found.setdefault(f"switch_{size}_s", []).append(switched)
                 found.setdefault(f"hosts_{size}_s", []).append(took)
                 if size == max(SIZES):
                     found.setdefault("controller_mb", []).append(megabytes)
-                told = f"round {number + 1} {size:3} hosts: ping {seconds:5.1f} s, rollback {took:5.1f} s"
-                print(f"{told}, controller {megabytes:6.0f} MB", flush=True)
+                told = f"round {number + 1} {size:3} hosts: ping {seconds:5.1f} s, switch {switched:5.1f} s"
+                print(f"{told}, control path {took:5.1f} s, controller {megabytes:6.0f} MB", flush=True)
     finally:
         fleet.stop()
     told_all: dict[str, Any] = {name: round(statistics.median(values), 2) for name, values in sorted(found.items())}
