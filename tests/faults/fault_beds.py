@@ -52,6 +52,8 @@ class Bed:
     application = ""
     live = ""
     module = ""
+    # Beds of one place are used one after the other.
+    place = ""
     # Whether a copy with the same content may stand in for the live database after a failure.
     copies = False
     # How long an operation may take, whatever is done to it.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Application(Bed):
     """The reference application on v2, whose migrations came after the restore point of v1."""
 
     application = live = "schedgen"
+    place = "reference application"
     # A revert that failed leaves its copy in the live one's place.
     copies = True
     patience = 300.0
@@ -157,3 +159,40 @@ class Application(Bed):
             for service, images in self.code().items()
             if not set(images) <= set(right[service])
         ]
+
+
+class Everything(Application):
+    """The same, with files of the object store that were damaged: all of it goes back to one restore point."""
+
+    def fresh(self, fault: Fault) -> dict[str, Any]:
+        arguments = super().fresh(fault)
+        self.objects_wanted = self.objects()
+        for path in sorted(self.volume().rglob("seed-*"))[:5]:
+            path.write_text("overwritten")
+        self.objects_before = self.objects()
+        del arguments["rollback_database_how"]
+        return arguments
+
+    def command(self, arguments: dict[str, Any], *, detached: bool) -> list[str]:
+        del detached
+        return lab_client.playbook_command("full-rollback", arguments)
+
+    def volume(self) -> Path:
+        """Return the folder of the object store's live content."""
+        look = ("volume", "inspect", "--format", "{{.Mountpoint}}", "schedgen_minio_data")
+        return Path(lab_client.docker(*look).strip())
+
+    def objects(self) -> dict[str, str]:
+        """Return every file of the object store that was seeded, by a hash of its content."""
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.volume().rglob("seed-*")}
+
+    def asked(self, fault: Fault) -> bool:
+        return super().asked(fault) and self.objects() == self.objects_wanted
+
+    def broken(self, message: str) -> list[str]:
+        """Name as well what the object store holds when it is neither the old nor the new, or not the database's."""
+        found, wrong = self.objects(), super().broken(message)
+        if found not in (self.objects_before, self.objects_wanted):
+            return [*wrong, "the object store is between two contents"]
+        right = self.objects_wanted if self.content(self.live)[0] == self.wanted[0] else self.objects_before
+        return [*wrong, "the object store is not that of the database"] if self.code() and found != right else wrong

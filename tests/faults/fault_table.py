@@ -80,8 +80,12 @@ MOMENTS = {
     "the application stops": Moment(journal=("stop", "started")),
     "a step back begins": Moment(journal=("database revert", "begun")),
     "the databases change places": Moment(journal=("database", "started")),
+    "the volumes have changed places": Moment(journal=("volume", "done")),
+    "files are written": Moment(journal=("files", "started")),
+    "images are named": Moment(journal=("references", "started")),
     "the application starts": Moment(journal=("services", "started")),
     "health is awaited": Moment(journal=("health", "started")),
+    "everything is compared": Moment(journal=("proof", "started")),
 }
 
 
@@ -123,14 +127,14 @@ def _killed(operation: str, *moments: str, trouble: str = "", server: str = "fai
     return found
 
 
-def _by_playbook(how: str, changing: str) -> list[Fault]:
+def _by_playbook(operation: str, *changing: str, end: tuple[str, ...] = ()) -> list[Fault]:
     """Every kill of one side at each step of the critical section."""
     found = []
-    for moment in ("the application stops", changing, "the application starts", "health is awaited"):
+    for moment in ("the application stops", *changing, "the application starts", "health is awaited", *end):
         found += [
-            Fault(CONTROLLER, f"rollback by {how}", moment, "lives"),
-            Fault(HOST, f"rollback by {how}", moment, "killed"),
-            Fault(SERVER, f"rollback by {how}", moment, "either", f"{_GONE}|not healthy"),
+            Fault(CONTROLLER, operation, moment, "lives"),
+            Fault(HOST, operation, moment, "killed"),
+            Fault(SERVER, operation, moment, "either", f"{_GONE}|not healthy"),
         ]
     return found
 
@@ -182,15 +186,23 @@ FAULTS = (
     Fault("tool hangs", "revert", "in the rehearsal", "fails", "did not end in time", trouble="tool hangs, rehearsed"),
     Fault("reconnecting clients", "revert", "all the time", "done", trouble="clients reconnect"),
     Fault("disk full", "revert", "nobody gets in, copying", "fails", "are free now", trouble="disk fills"),
-    *_by_playbook("revert", "a step back begins"),
-    *_by_playbook("restore", "the databases change places"),
+    *_by_playbook("rollback by revert", "a step back begins"),
+    *_by_playbook("rollback by restore", "the databases change places"),
+    *_by_playbook(
+        "rollback by restore, of everything",
+        "the databases change places",
+        "the volumes have changed places",
+        "files are written",
+        "images are named",
+        end=("everything is compared",),
+    ),
 )
 
 
 def third(faults: Sequence[Fault]) -> list[Fault]:
     """Return about a third of the faults: of every kind at least one, of the kinds not the same operations.
 
-    Of the whole playbooks, which take a minute each, one of each way back.
+    Of the whole playbooks, which take a minute each, one of each.
     """
     long = [fault for fault in faults if fault.operation.startswith("rollback")]
     chosen = long[1::21]

@@ -41,7 +41,7 @@ import lab_client
 import pg_lab
 import psycopg2
 from fault_beds import Bed, Migrations, Shop
-from fault_lab import Application
+from fault_lab import Application, Everything
 from fault_table import ALL, CONTROLLER, HOST, MOMENTS, SERVER, Fault, Moment, Row, Table
 
 IMAGES = (pg_lab.IMAGE, "schedgen-demo-backend-runtime:trixie", "schedgen-demo-backend-build:trixie")
@@ -54,6 +54,7 @@ BEDS: dict[str, type[Bed]] = {
     "revert": Migrations,
     "rollback by revert": Application,
     "rollback by restore": Application,
+    "rollback by restore, of everything": Everything,
 }
 
 
@@ -412,9 +413,14 @@ def main() -> int:
     print(table.head(), flush=True)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, ThreadPoolExecutor() as pool:
         beds = list(dict.fromkeys(BEDS[fault.operation] for fault in faults))
-        work_of = {bed: [fault for fault in faults if BEDS[fault.operation] is bed] for bed in beds}
-        jobs = [pool.submit(work, bed, mine, Path(folder, bed.__name__), table) for bed, mine in work_of.items()]
-        rows = [row for job in jobs for row in job.result()]
+        places = [[bed for bed in beds if bed.place == place] for place in sorted({bed.place for bed in beds} - {""})]
+        places += [[bed] for bed in beds if not bed.place]
+
+        def work_on(several: Sequence[type[Bed]]) -> list[Row]:
+            work_of = {bed: [fault for fault in faults if BEDS[fault.operation] is bed] for bed in several}
+            return [row for bed, mine in work_of.items() for row in work(bed, mine, Path(folder, bed.__name__), table)]
+
+        rows = [row for several in pool.map(work_on, places) for row in several]
     print(fault_table.summary(rows))
     return 0 if rows and len(rows) == len(faults) and all(row.sound for row in rows) else 1
 
