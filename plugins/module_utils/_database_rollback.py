@@ -121,11 +121,11 @@ def deployed_since(client: Any, store: Store, application: _releases.Application
         return False
     running = _releases.running_release(client, application)
     if any(entry.code for entry in manifest.release.services.values()):
-        return bool(running.id != manifest.release.id)
+        return running.id not in (manifest.release.id, _runs.release_after(store, point))
     # A host without code sees deployments only by the restore points that were taken before them.
     run, _safety = _runs.last_switch(store)
     later = (found.manifest for found in store.points() if found.manifest is not None and found.id > run)
-    return bool(run) and any(found.purpose != "safety" for found in later)
+    return bool(run) and any(found.purpose == "deploy" for found in later)
 
 
 def extent(

@@ -27,7 +27,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._databases impor
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Release
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
-STOP = "stop for the database"
+# For so long nobody else may have a stopped host, in seconds: its database is at work elsewhere.
+WAITING = 3600.0
 
 
 def aim(store: Store, wish: Wish) -> Aim:
@@ -38,6 +39,7 @@ def aim(store: Store, wish: Wish) -> Aim:
     if wish.how != dbplan.UNDO:
         label = next((point.summary().label for point in store.points() if point.id == wish.to), "")
         return Aim(wish.to, wish.to, label or wish.to, wish.to if label else "")
+    # Which is the rollback that this host took part in last, as the database's own host did.
     run, safety = _runs.last_switch(store)
     if not safety:
         raise RestoreError(
@@ -120,16 +122,17 @@ def stop(client: Any, store: Store, run: str, project: str, before: Release, tar
     ]
     store.still_held(run)
     # Written before it is done: whoever starts them again has to know them also when this is killed.
-    store.journal(run, STOP, "started", containers=[state.id for state in ran])
+    store.journal(run, _runs.STOP, "started", containers=[state.id for state in ran])
     _compose.stop(client, project, services)
-    store.journal(run, STOP, "done")
+    store.journal(run, _runs.STOP, "done")
     return [state.name for state in ran]
 
 
 def start(client: Any, store: Store, run: str) -> tuple[int, list[str]]:
     """Start what :func:`stop` has stopped; return how many containers that are, and what is wrong with some."""
-    stopped = [entry for entry in store.read_journal(run) if entry["step"] == STOP and entry["status"] == "started"]
+    journal = store.read_journal(run)
+    stopped = [entry for entry in journal if entry["step"] == _runs.STOP and entry["status"] == "started"]
     identifiers = stopped[-1]["containers"] if stopped else []
     wrong = _compose.start(client, identifiers)
-    store.journal(run, "start again", "failed" if wrong else "done", problems=wrong)
+    store.journal(run, _runs.START_AGAIN, "failed" if wrong else "done", problems=wrong)
     return len(identifiers), wrong

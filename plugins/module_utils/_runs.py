@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 # The plan of the database in a run's folder, where one is part of the run.
 DATABASE_PLAN = "database_plan.json"
+# The steps of a host that stops until the database has gone back on another one, and that starts again without that.
+STOP, START_AGAIN = "stop for the database", "start again"
 
 
 def interrupted_target(store: Store) -> str:
@@ -33,9 +38,35 @@ def taken_by(store: Store, run: str, purpose: str = "") -> str:
     return next((point_id for point_id in reversed(taken) if point_id in there), "")
 
 
+def is_stopped(journal: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a run has stopped this host for a database elsewhere, and did not start it again as if nothing were."""
+    steps = [entry for entry in journal if entry["step"] in (STOP, START_AGAIN)]
+    return bool(steps) and not (steps[-1]["step"] == START_AGAIN and steps[-1]["status"] == "done")
+
+
 def last_switch(store: Store) -> tuple[str, str]:
-    """Return the last run that has switched to its end, and the restore point that it took before; '' for none."""
+    """Return the last run that has switched, and the restore point that it took before; '' for none.
+
+    A host that stopped for a database elsewhere has taken part in that rollback, however its own part ended: to undo
+    it, every host goes back to before the same rollback.
+    """
     for run in reversed(store.runs()):
-        if any(entry["step"] == "switch" and entry["status"] == "done" for entry in store.read_journal(run)):
+        journal = store.read_journal(run)
+        switched = any(entry["step"] == "switch" and entry["status"] == "done" for entry in journal)
+        if switched or is_stopped(journal):
             return run, taken_by(store, run)
     return "", ""
+
+
+def release_after(store: Store, point: str) -> str:
+    """Return the release that ran after the last switch, where that went to this restore point; '' otherwise.
+
+    It can have another fingerprint than the recorded one: what ran then may not have been what its files said.
+    """
+    for run in reversed(store.runs()):
+        journal = store.read_journal(run)
+        switches = [entry for entry in journal if entry["step"] == "switch" and entry["status"] == "done"]
+        if switches:
+            released = [str(entry["release"]) for entry in journal if entry["step"] == "release"]
+            return released[-1] if released and switches[-1].get("target") == point else ""
+    return ""

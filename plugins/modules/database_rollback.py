@@ -276,6 +276,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _elsewhere,
     _failure,
     _migration_toolbox,
+    _runs,
     _schema,
     _switching,
     _volumes,
@@ -288,6 +289,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import TE
 from ansible_collections.schedgen.rollback.plugins.module_utils._swap import pooler_of
 
 HERE = dbplan.PLACES[0]
+STOPPED = (
+    "The services here are stopped, because the database goes back on its own host; nothing else was touched here."
+)
 UNTOUCHED = "Nothing that runs was touched: the application and its database are as they were."
 
 
@@ -658,13 +662,18 @@ def main() -> None:
             with store.held(parameters["run"]):
                 act = STATES.get(parameters["state"])
                 result = act(store, parameters) if act else prepare(store, parameters, pretend=False)
+            if parameters["state"] == "stopped":
+                store.renew(parameters["run"], lease=_elsewhere.WAITING)
     except _switching.SwitchError as error:
         module.fail_json(msg=explain_failure(parameters, error), put_back=error.put_back)
     except EXPECTED as error:
         state = error.state if isinstance(error, RestoreError) else UNTOUCHED
+        journal = store.read_journal(parameters["run"]) if store else ()
+        if _runs.is_stopped(journal):
+            state = STOPPED
         happened = f"{str(error)[:1].upper()}{str(error)[1:]}"
         # Who has stopped other hosts for this has to know that nothing was begun.
-        begun = any(entry["step"] == "switch" for entry in store.read_journal(parameters["run"])) if store else False
+        begun = any(entry["step"] == "switch" for entry in journal)
         module.fail_json(
             msg=_failure.explain(happened, state, next_step(error, "Mend the cause and run it again.")),
             put_back=not begun,

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.schedgen.rollback.plugins.module_utils._runs import interrupted_target, last_switch
+from ansible_collections.schedgen.rollback.plugins.module_utils._runs import (
+    START_AGAIN,
+    STOP,
+    interrupted_target,
+    last_switch,
+    release_after,
+)
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 FIRST, SECOND = "20261122T131500.000Z-full", "20261122T141500.000Z-quick"
@@ -60,3 +66,36 @@ def test_the_last_switch_is_one_that_came_to_its_end(
     tmp_path: Path, runs: dict[str, list[tuple[str, dict[str, Any]]]], run: str
 ) -> None:
     assert last_switch(store_with(tmp_path, runs)) == (run, "")
+
+
+@pytest.mark.parametrize(
+    ("steps", "run"),
+    [
+        ([], FIRST),
+        ([(STOP, "started")], SECOND),
+        ([(STOP, "started"), (STOP, "done")], SECOND),
+        ([(STOP, "started"), (STOP, "done"), (START_AGAIN, "failed")], SECOND),
+        ([(STOP, "started"), (STOP, "done"), (START_AGAIN, "done")], FIRST),
+    ],
+)
+def test_a_host_that_stopped_for_a_database_elsewhere_took_part(
+    tmp_path: Path, steps: list[tuple[str, str]], run: str
+) -> None:
+    store = store_with(tmp_path, {FIRST: [BEGUN, ("done", {})], SECOND: []})
+    for step, status in steps:
+        store.journal(SECOND, step, status)
+    assert last_switch(store) == (run, "")
+
+
+@pytest.mark.parametrize(("point", "release"), [("P1", ""), ("P2", "abc")])
+def test_the_release_after_the_last_switch_is_that_of_its_target(tmp_path: Path, point: str, release: str) -> None:
+    store = store_with(
+        tmp_path,
+        {
+            FIRST: [BEGUN, ("done", {"target": "P1"})],
+            SECOND: [("started", {"target": "P2"}), ("done", {"target": "P2"})],
+        },
+    )
+    store.journal(FIRST, "release", "done", release="old")
+    store.journal(SECOND, "release", "done", release="abc")
+    assert release_after(store, point) == release
