@@ -113,10 +113,15 @@ def test_hosts_that_had_switched_stay_or_go_back_as_configured(bad_v2: Fleet) ->
     assert done.returncode != 0
     assert versions(bad_v2) == ["v1", "v2", "v2"]
     assert "v1 runs with exactly the planned images" in text(done), done.stdout
+    # The last of three fails: two have to go back.
     bad_v2[0].deploy("v2")
-    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=4, rollback_partial="back")
+    bad_v2[1].healthy(True)
+    bad_v2[2].healthy(False)
+    back = {"rollback_partial": "back", "rollback_batches": [1, 1, 1]}
+    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=4, **back)
     assert done.returncode != 0
     assert versions(bad_v2) == ["v2"] * HOSTS, done.stdout
+    assert "v2 runs with exactly the planned images" in text(done), done.stdout
 
 
 @pytest.mark.thorough
@@ -302,6 +307,11 @@ def test_a_host_that_fails_after_the_database_stays_stopped_and_a_second_run_bri
     assert again.returncode == 0, again.stdout
     assert versions(damaged)[1:] == ["v1", "v1"]
     assert damaged[0].sql(WRITTEN_BY_V2) == "0"
+    # Also the host that needed two runs.
+    undone = damaged.playbook("undo-rollback", rollback_confirm="yes")
+    assert undone.returncode == 0, undone.stdout
+    assert versions(damaged)[1:] == ["v2", "v2"]
+    assert int(damaged[0].sql(WRITTEN_BY_V2)) > 3
 
 
 @pytest.mark.thorough

@@ -121,3 +121,29 @@ def test_the_links_of_the_collection_are_there() -> None:
     links = {path.name: os.readlink(path) for path in folder.iterdir()}
     assert links == {name: f"../../../../{name}" for name in ("galaxy.yml", "meta", "playbooks", "plugins", "roles")}
     assert all(path.exists() for path in folder.iterdir())
+
+
+def files_of(path: Path) -> set[Path]:
+    """Return a file and every task file that it includes, directly or through others."""
+    found = {path}
+    while True:
+        named = {
+            (file.parent if file.parent.name == "tasks" else file.parent / "tasks") / Path(name).name
+            for file in found
+            for name in re.findall(r"(?:include|import)_tasks: (\S+)", file.read_text())
+        }
+        if named <= found:
+            return found
+        found |= named
+
+
+@pytest.mark.parametrize("shared", sorted((ROOT / "playbooks" / "vars").glob("*.yml")), ids=by_name)
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=by_name)
+def test_who_uses_shared_variables_names_their_file(playbook: Path, shared: Path) -> None:
+    files = files_of(playbook)
+    text = "\n".join(file.read_text() for file in files)
+    names = {name for name in yaml.safe_load(shared.read_text()) if re.search(rf"\b{name}\b", text)}
+    # What a play or its tasks set for themselves is theirs.
+    own = {name for name in names if re.search(rf"^ +{name}:", text, re.MULTILINE)}
+    if names - own:
+        assert f"vars/{shared.name}" in playbook.read_text(), sorted(names - own)
