@@ -300,6 +300,9 @@ class Fleet:
             self.load(first, SUPPORT_IMAGES["postgres"])
             first.write(f"{PROJECT}/compose.yaml", DATABASE_COMPOSE)
             first.write(f"{PROJECT}/.env", f"COMPOSE_PROJECT_NAME={first.project}\n")
+        # What an earlier test left running would write into the new database.
+        for host in others:
+            host.compose("down --timeout 1")
         first.compose("down --volumes --timeout 5")
         first.compose("up --detach --wait")
         first.sql("CREATE TABLE visits (version text)")
