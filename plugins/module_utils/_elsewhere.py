@@ -39,8 +39,8 @@ def aim(store: Store, wish: Wish) -> Aim:
     if wish.how != dbplan.UNDO:
         label = next((point.summary().label for point in store.points() if point.id == wish.to), "")
         return Aim(wish.to, wish.to, label or wish.to, wish.to if label else "")
-    # Which is the rollback that this host took part in last, as the database's own host did.
-    run, safety = _runs.last_switch(store)
+    # The rollback that this host took part in last, as the database's own host did.
+    run, safety = _runs.last_stop(store)
     if not safety:
         raise RestoreError(
             f"no rollback of {store.application} that could be undone is known on this host",

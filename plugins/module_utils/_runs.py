@@ -58,6 +58,15 @@ def last_switch(store: Store) -> tuple[str, str]:
     return "", ""
 
 
+def last_stop(store: Store) -> tuple[str, str]:
+    """Return the last run that stopped this host for a database elsewhere, and the restore point that it took before.
+
+    A later run may have brought this host to where that one went: to undo the rollback it does not count.
+    """
+    run = next((run for run in reversed(store.runs()) if is_stopped(store.read_journal(run))), "")
+    return (run, taken_by(store, run)) if run else ("", "")
+
+
 def release_after(store: Store, point: str) -> str:
     """Return the release that ran after the last switch, where that went to this restore point; '' otherwise.
 

@@ -14,6 +14,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._runs import (
     START_AGAIN,
     STOP,
     interrupted_target,
+    last_stop,
     last_switch,
     release_after,
 )
@@ -85,6 +86,7 @@ def test_a_host_that_stopped_for_a_database_elsewhere_took_part(
     for step, status in steps:
         store.journal(SECOND, step, status)
     assert last_switch(store) == (run, "")
+    assert last_stop(store) == (run if run == SECOND else "", "")
 
 
 @pytest.mark.parametrize(("point", "release"), [("P1", ""), ("P2", "abc")])
