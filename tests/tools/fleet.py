@@ -40,9 +40,9 @@ ENGINE = [
 ]  # fmt: skip
 COMPOSE = """services:
   web:
-    image: fleet-web:${TAG}
+    image: fleet-web:${TAG:-v1}
     environment: {PGHOST: "${DATABASE_HOST:-}", PGUSER: shop, PGPASSWORD: of-a-test}
-    volumes: ["${FLAG}:/flag:ro"]
+    volumes: ["${FLAG:-/srv/flag}:/flag:ro"]
     init: true
     stop_grace_period: 1s
     healthcheck:
