@@ -603,11 +603,13 @@ class CallbackModule(Default):
             return
         results = data.get("results") if result._task.loop else None
         for entry in results if isinstance(results, list) else [data]:
-            if isinstance(entry, dict) and entry.get("diff") and entry.get("changed") and not timeline.hidden(entry):
+            # A plan has changed nothing yet, and shows what it will change.
+            shows = isinstance(entry, dict) and (entry.get("changed") or "rollback_screen" in entry)
+            if shows and entry.get("diff") and not timeline.hidden(entry):
                 shown = self._get_diff(entry["diff"])
                 lines = [line for line in shown.splitlines() if line]
                 host = result._host.get_name()
-                if lines and self._diffed != (host, result._task._uuid):
+                if lines and entry.get("changed") and self._diffed != (host, result._task._uuid):
                     self._diffed = (host, result._task._uuid)
                     text = timeline.changed_text(result.task_name, check=self._in_check(result))
                     self._say(timeline.told(text, self._host(host)), C.COLOR_CHANGED)
