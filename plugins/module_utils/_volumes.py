@@ -186,13 +186,18 @@ def room(content: str, needed: int) -> str:
     return ""
 
 
+def _beside(content: str, run: str) -> str:
+    """Return the folder beside a volume's live content that belongs to a run."""
+    return os.path.join(os.path.dirname(content), f"rollback-{run}")
+
+
 def restore_beside(store: Store, run: str, point: str, content: str, recorded: Mapping[str, Any]) -> Restored:
     """Restore a volume's content beside the live one, and compare it with what was recorded.
 
     Raises ``VolumeError``; nothing is left beside then.
     """
     name, source = str(recorded["name"]), os.path.join(store.point_path(point), "volumes")
-    beside = os.path.join(os.path.dirname(content), f"rollback-{run}")
+    beside = _beside(content, run)
     short = room(content, int(recorded["bytes"]))
     if short:
         raise VolumeError(f"volume {name} cannot be restored: {short}")
@@ -223,7 +228,7 @@ def restore_beside(store: Store, run: str, point: str, content: str, recorded: M
 
 def empty_beside(run: str, point: str, name: str, content: str) -> Restored:
     """Make an empty folder beside a volume's live content, with the same owner and mode."""
-    beside = os.path.join(os.path.dirname(content), f"rollback-{run}")
+    beside = _beside(content, run)
     shutil.rmtree(beside, ignore_errors=True)
     facts = os.stat(content)
     try:
