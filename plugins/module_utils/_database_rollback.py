@@ -342,13 +342,10 @@ class Planner:
                 plan = read_plan(self.store, run)
             except _switching.PrepareError:
                 continue
-            journal = self.store.read_journal(run)
-            switches = [entry for entry in journal if entry["step"] == "switch"]
+            switches = _runs.switches_of(self.store.read_journal(run))
             if not switches or plan.how == dbplan.NOTHING:
                 continue
-            last = switches[-1]
-            over = last["status"] == "done" or (last["status"] == "failed" and last.get("put_back"))
-            return None if over or plan.how not in ways else (run, plan)
+            return None if _runs.is_over(switches) or plan.how not in ways else (run, plan)
         return None
 
     def _safety_of(self, run: str) -> str:

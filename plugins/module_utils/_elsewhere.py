@@ -32,7 +32,7 @@ WAITING = 3600.0
 
 
 def aim(store: Store, wish: Wish) -> Aim:
-    """Return where this host goes: to what was asked for, or for an undo to before its own last switch.
+    """Return where this host goes: to what was asked for, or for an undo to before the rollback it took part in.
 
     Raises ``RestoreError`` where an undo has nothing to go back to.
     """

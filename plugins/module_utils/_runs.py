@@ -16,14 +16,23 @@ DATABASE_PLAN = "database_plan.json"
 STOP, START_AGAIN = "stop for the database", "start again"
 
 
+def switches_of(journal: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return what a journal says of the run's switch, in the order in which it happened."""
+    return [entry for entry in journal if entry["step"] == "switch"]
+
+
+def is_over(switches: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a switch came to its end, or was put back. There has to be at least one entry of it."""
+    last = switches[-1]
+    return bool(last["status"] == "done" or (last["status"] == "failed" and last.get("put_back")))
+
+
 def interrupted_target(store: Store) -> str:
     """Return the restore point that the last switch went to, where it neither ended nor was put back; else ''."""
     for run in reversed(store.runs()):
-        switches = [entry for entry in store.read_journal(run) if entry["step"] == "switch"]
+        switches = switches_of(store.read_journal(run))
         if switches:
-            last = switches[-1]
-            over = last["status"] == "done" or (last["status"] == "failed" and last.get("put_back"))
-            return "" if over else str(switches[0].get("target", ""))
+            return "" if is_over(switches) else str(switches[0].get("target", ""))
     return ""
 
 
@@ -52,7 +61,7 @@ def last_switch(store: Store) -> tuple[str, str]:
     """
     for run in reversed(store.runs()):
         journal = store.read_journal(run)
-        switched = any(entry["step"] == "switch" and entry["status"] == "done" for entry in journal)
+        switched = any(entry["status"] == "done" for entry in switches_of(journal))
         if switched or is_stopped(journal):
             return run, taken_by(store, run)
     return "", ""
@@ -74,7 +83,7 @@ def release_after(store: Store, point: str) -> str:
     """
     for run in reversed(store.runs()):
         journal = store.read_journal(run)
-        switches = [entry for entry in journal if entry["step"] == "switch" and entry["status"] == "done"]
+        switches = [entry for entry in switches_of(journal) if entry["status"] == "done"]
         if switches:
             released = [str(entry["release"]) for entry in journal if entry["step"] == "release"]
             return released[-1] if released and switches[-1].get("target") == point else ""

@@ -70,7 +70,7 @@ options:
       - Where the database goes back. V(here), on this host. V(elsewhere), on another host of this rollback. The
         services here then stay stopped when this host fails after it, because the release before must not run on that
         database. V(nowhere), because on that other host it is the target's already.
-      - But for V(here), O(to) says where to go, and with O(how=undo) it is to before the last switch of this host.
+      - But for V(here), O(to) says where to go, and with O(how=undo) it is to before the rollback it took part in.
     type: str
     choices: [here, elsewhere, nowhere]
     default: here
@@ -673,7 +673,7 @@ def main() -> None:
             state = STOPPED
         happened = f"{str(error)[:1].upper()}{str(error)[1:]}"
         # Who has stopped other hosts for this has to know that nothing was begun.
-        begun = any(entry["step"] == "switch" for entry in journal)
+        begun = bool(_runs.switches_of(journal))
         module.fail_json(
             msg=_failure.explain(happened, state, next_step(error, "Mend the cause and run it again.")),
             put_back=not begun,
