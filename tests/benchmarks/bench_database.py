@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "collections"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import lab_client as lab
@@ -59,6 +60,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _store,
 )
 from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore
+from schedgen_lab import engine, images
 
 JOBS = 2
 GUIDE = "guide"
@@ -477,6 +479,8 @@ def main() -> None:
     chosen = parser.parse_args()
     # Ended from outside it leaves no server behind either.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit("ended from outside"))
+    engine.ensure()
+    images.ensure_bases(["postgres"])
     found = measure(chosen.size, chosen.rounds, chosen.rate)
     if not chosen.without_playbook:
         found |= measure_playbook(chosen.size, chosen.rounds)
