@@ -114,12 +114,17 @@ def deployed_since(client: Any, store: Store, application: _releases.Application
     """Whether something was deployed since the last rollback to a restore point, as far as this host can tell.
 
     Then what was restored from it has been written to by another release, and is not its content any more. A rollback
-    to it that was killed is no deployment, although its release does not run yet.
+    to it that was killed is no deployment, although its release does not run yet: only a third release is one.
     """
-    manifest = next((found.manifest for found in store.points() if found.id == point), None)
-    if manifest is None or _runs.interrupted_target(store) == point:
+    manifests = {found.id: found.manifest for found in store.points()}
+    manifest = manifests.get(point)
+    if manifest is None:
         return False
     running = _releases.running_release(client, application)
+    interrupted, target = _runs.interrupted(store)
+    if target == point:
+        before = manifests.get(_runs.taken_by(store, interrupted))
+        return before is not None and _runs.is_third(running, before.release, manifest.release)
     if any(entry.code for entry in manifest.release.services.values()):
         return running.id not in (manifest.release.id, _runs.release_after(store, point))
     # A host without code sees deployments only by the restore points that were taken before them.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Release
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 
 # The plan of the database in a run's folder, where one is part of the run.
@@ -27,13 +28,32 @@ def is_over(switches: Sequence[Mapping[str, Any]]) -> bool:
     return bool(last["status"] == "done" or (last["status"] == "failed" and last.get("put_back")))
 
 
-def interrupted_target(store: Store) -> str:
-    """Return the restore point that the last switch went to, where it neither ended nor was put back; else ''."""
+def interrupted(store: Store) -> tuple[str, str]:
+    """Return the last run that has switched and where it went, where it neither ended nor was put back; else ''."""
     for run in reversed(store.runs()):
         switches = switches_of(store.read_journal(run))
         if switches:
-            return "" if is_over(switches) else str(switches[0].get("target", ""))
-    return ""
+            return ("", "") if is_over(switches) else (run, str(switches[0].get("target", "")))
+    return "", ""
+
+
+def interrupted_target(store: Store) -> str:
+    """Return the restore point that the last switch went to, where it neither ended nor was put back; else ''."""
+    return interrupted(store)[1]
+
+
+def is_third(running: Release, before: Release, target: Release) -> bool:
+    """Whether something runs that is neither of the releases between which a switch was interrupted, nor a mixture."""
+
+    def images(release: Release, name: str) -> str:
+        service = release.services.get(name)
+        return service.image_id if service else ""
+
+    return any(
+        service.image_id not in (images(before, name), images(target, name))
+        for name, service in running.services.items()
+        if service.code
+    )
 
 
 def taken_by(store: Store, run: str, purpose: str = "") -> str:

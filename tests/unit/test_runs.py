@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import Release, ServiceRelease
 from ansible_collections.schedgen.rollback.plugins.module_utils._runs import (
     START_AGAIN,
     STOP,
     interrupted_target,
+    is_third,
     last_stop,
     last_switch,
     release_after,
@@ -52,6 +54,27 @@ def test_a_switch_that_neither_ended_nor_was_put_back_has_a_target(
     tmp_path: Path, runs: dict[str, list[tuple[str, dict[str, Any]]]], target: str
 ) -> None:
     assert interrupted_target(store_with(tmp_path, runs)) == target
+
+
+@pytest.mark.parametrize(
+    ("running", "third"),
+    [
+        ({}, False),
+        ({"web": "bad", "api": "bad"}, False),
+        ({"web": "good", "api": "good"}, False),
+        ({"web": "good", "api": "bad"}, False),
+        ({"web": "good"}, False),
+        ({"web": "next", "api": "good"}, True),
+        ({"web": "good", "api": "good", "worker": "next"}, True),
+        ({"web": "good", "api": "good", "db": "next"}, False),
+    ],
+)
+def test_a_third_release_is_none_of_an_interrupted_switch(running: dict[str, str], third: bool) -> None:
+    def release(images: dict[str, str]) -> Release:
+        return Release({name: ServiceRelease(image, "", code=name != "db") for name, image in images.items()})
+
+    before, target = (release(dict.fromkeys(("web", "api", "db"), image)) for image in ("bad", "good"))
+    assert is_third(release(running), before, target) is third
 
 
 @pytest.mark.parametrize(
