@@ -12,13 +12,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import receivers
+import systemd_bed
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
+from schedgen_lab import engine
+from schedgen_lab.settings import SUPPORT_IMAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "shop.one"
@@ -313,3 +317,59 @@ def test_an_installed_collection_is_called_by_its_name(bed: Bed) -> None:
     listed = as_scheduled(argv, "--list-tasks")
     assert listed.returncode == 0, told(listed)
     assert "See how the application stands" in listed.stdout
+
+
+@pytest.fixture
+def controller(bed: Bed) -> Iterator[systemd_bed.Controller]:
+    """A machine that was booted by systemd, and an application that really runs."""
+    project = bed.folder / "project"
+    project.mkdir()
+    (project / "compose.yml").write_text(
+        json.dumps(
+            {"services": {"web": {"image": SUPPORT_IMAGES["python"], "command": "sleep infinity", "init": True}}}
+        )
+    )
+    compose = ["compose", "--file", str(project / "compose.yml"), "--project-name", "schedule-tests"]
+    bed.describe(
+        rollback_project_src=str(project),
+        rollback_project_name="schedule-tests",
+        rollback_code_services=["web"],
+        rollback_backup_images="never",
+    )
+    with systemd_bed.booted("rollback-schedule-tests", bed.folder) as booted:
+        engine.docker(*compose, "up", "--detach")
+        try:
+            yield booted
+        finally:
+            engine.docker("compose", "--project-name", "schedule-tests", "down", "--timeout", "1")
+
+
+def test_systemd_runs_what_is_due_and_makes_up_for_what_was_missed(
+    bed: Bed, controller: systemd_bed.Controller
+) -> None:
+    service, timer = f"{NAME}-backup.service", f"{NAME}-backup.timer"
+    settings = json.dumps({"rollback_schedule_vars_file": str(bed.variables), **ALL})
+    done = controller.playbook(
+        "schedule-backups", "-i", str(bed.folder / "hosts.yml"), "-e", f"@{bed.variables}", "-e", settings
+    )
+    assert done.returncode == 0, told(done)
+    for job, hour in (("backup", "02:15:00"), ("drill", "04:30:00"), ("check", ":20:00")):
+        assert controller.run("systemctl", "is-enabled", f"{NAME}-{job}.timer").stdout == "enabled\n"
+        assert hour in controller.shows(f"{NAME}-{job}.timer", "NextElapseUSecRealtime")
+    assert bed.store.points() == []
+
+    # Its time came while the machine was down.
+    stamp = f"/var/lib/systemd/timers/stamp-{timer}"
+    controller.run("touch", "--date=2 days ago", stamp)
+    controller.reboot()
+    controller.until_other(service, "ExecMainExitTimestampMonotonic", "", "0")
+    (point,) = bed.store.points()
+    assert point.manifest is not None
+    assert (controller.shows(service, "Result"), point.manifest.purpose) == ("success", "scheduled")
+
+    (bed.folder / "project").rename(bed.folder / "moved")
+    assert controller.run("systemctl", "start", service, check=False).returncode == 1
+    assert controller.shows(service, "Result") == "exit-code"
+    said = controller.run("journalctl", f"--unit={service}", "--no-pager", "--output=cat").stdout
+    assert "What happened: " in said
+    assert len(bed.store.points()) == 1

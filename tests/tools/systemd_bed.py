@@ -1,0 +1,88 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A controller that was booted by systemd: a container with this machine's own programs and an /etc of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleet import ENGINE
+from schedgen_lab import engine, images
+from schedgen_lab.settings import SUPPORT_IMAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEMD = Path("/usr/lib/systemd/systemd")
+SOCKET = "/var/run/docker.sock"
+# Groups of processes are mounted read-only in a container that may not do everything; systemd makes its own in them.
+# A machine without an id boots for the first time, and starts whatever this machine's packages would like to run.
+BOOT = f"""test -s /etc/machine-id || tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
+for group in /sys/fs/cgroup /sys/fs/cgroup/*; do
+  mountpoint -q "$group" && mount -o remount,bind,rw "$group" || true
+done
+exec {SYSTEMD} --unit=multi-user.target"""
+
+
+class Controller:
+    """The machine while it runs."""
+
+    def __init__(self, container: str) -> None:
+        self.container = container
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command there."""
+        return engine.docker("exec", self.container, *words, check=check)
+
+    def reboot(self) -> None:
+        """Take the power away, and boot again."""
+        engine.docker("kill", self.container)
+        engine.docker("start", self.container)
+        self.wait_for_boot()
+
+    def wait_for_boot(self) -> None:
+        """Wait until systemd has started what it starts."""
+        self.until_other("multi-user.target", "ActiveState", "", "inactive", "activating")
+
+    def shows(self, unit: str, name: str) -> str:
+        """Return one property of a unit, '' while systemd does not answer yet."""
+        return self.run("systemctl", "show", "--value", f"--property={name}", unit, check=False).stdout.strip()
+
+    def until_other(self, unit: str, name: str, *values: str, seconds: float = 120) -> None:
+        """Wait until a property of a unit has none of these values any more."""
+        end = time.monotonic() + seconds
+        while (found := self.shows(unit, name)) in values:
+            if time.monotonic() > end:
+                said = self.run("journalctl", "--no-pager", "--lines=30", f"--unit={unit}", check=False).stdout
+                raise AssertionError(f"{unit}: {name} is still {found!r} after {seconds} s\n{said}")
+            time.sleep(0.2)
+
+    def playbook(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run a playbook of this repository there, as an operator does."""
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        settings = (f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}", "ANSIBLE_NOCOLOR=1", "HOME=/root")
+        return self.run("env", *settings, program, str(ROOT / f"{name}.yml"), *options, check=False)
+
+
+@contextlib.contextmanager
+def booted(name: str, *folders: Path) -> Iterator[Controller]:
+    """Boot a controller that sees these folders at their own places, and the engine; it is removed at the end."""
+    images.ensure_bases(["python"])
+    seen = {Path(sys.prefix), Path(sys.base_prefix), ROOT, *folders, Path(SOCKET)}
+    engine.docker("rm", "--force", name, check=False)
+    engine.docker(
+        "run", "--detach", f"--name={name}", "--network=none", "--env=container=docker",
+        "--tmpfs=/run", "--tmpfs=/run/lock", *ENGINE, "--volume=/usr:/usr:ro",
+        *(f"--volume={path}:{path}" for path in sorted(seen, key=str)),
+        "--entrypoint=sh", SUPPORT_IMAGES["python"], "-c", BOOT,
+    )  # fmt: skip
+    controller = Controller(name)
+    try:
+        controller.wait_for_boot()
+        yield controller
+    finally:
+        engine.docker("rm", "--force", "--volumes", name)
