@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _command
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import GitRecord
+
+# Seconds for another git to come to its end.
+LOCK_WAIT = 10.0
 
 
 class GitError(Expected):
@@ -100,12 +105,49 @@ def export(src: str, commit: str, folder: str) -> None:
         raise GitError(f"git archive of {commit[:12]} in {src} {error.reason}") from error
 
 
+def _unlock(src: str) -> None:
+    """Remove the locks of a git that was killed: they would keep every other one out for good.
+
+    Raises :class:`GitError` where a live one holds them for longer than :data:`LOCK_WAIT` seconds.
+    """
+    folder = os.path.join(src, _checked(src, ["rev-parse", "--git-dir"]).strip())
+    for path in (os.path.join(folder, name) for name in ("index.lock", "HEAD.lock")):
+        end = time.monotonic() + LOCK_WAIT
+        while os.path.lexists(path):
+            process = _git_at_work(src, path)
+            if not process:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            elif time.monotonic() > end:
+                raise GitError(f"another git (process {process}) is at work in {src}")
+            else:
+                time.sleep(0.1)
+
+
+def _git_at_work(src: str, lock: str) -> int:
+    """Return a process of git that works in a checkout or holds its lock open, 0 where there is none."""
+    here = os.path.realpath(src)
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{entry.name}/comm", encoding="utf-8", errors="replace") as stream:
+                if not stream.read().startswith("git"):
+                    continue
+            places = [os.readlink(f"/proc/{entry.name}/cwd")]
+            places += [os.readlink(descriptor.path) for descriptor in os.scandir(f"/proc/{entry.name}/fd")]
+            if any(place == os.path.realpath(lock) or f"{place}/".startswith(f"{here}/") for place in places):
+                return int(entry.name)
+    return 0
+
+
 def check_out(src: str, commit: str, ref: str = "") -> None:
     """Make tracked files those of ``commit``: on branch ``ref`` when it still points there, else detached.
 
     Changed tracked files are overwritten: whoever calls this has kept them. Untracked files stay, unless the
-    commit has a file of that name.
+    commit has a file of that name. What a killed git has left locked is unlocked.
     """
+    _unlock(src)
     target = ["--detach", commit]
     if ref and resolve(src, f"refs/heads/{ref}") == commit:
         target = [ref]

@@ -334,3 +334,25 @@ def test_a_folder_that_its_owner_cannot_get_to(tmp_path: Path) -> None:
     Checkout(src)
     subprocess.run(["chown", "-R", str(STRANGER), str(src)], check=True)
     assert not _git.is_checkout(str(src))
+
+
+def test_the_lock_of_a_git_that_was_killed_keeps_nobody_out(checkout: Checkout) -> None:
+    for name in ("index.lock", "HEAD.lock"):
+        (checkout.path / ".git" / name).write_text("")
+    _git.check_out(checkout.src, checkout.v1)
+    assert checkout.git("rev-parse", "HEAD") == checkout.v1
+    assert list((checkout.path / ".git").glob("*.lock")) == []
+
+
+def test_a_git_at_work_is_left_alone(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_git, "LOCK_WAIT", 0.3)
+    lock = checkout.path / ".git" / "index.lock"
+    lock.write_text("")
+    with subprocess.Popen(["git", "cat-file", "--batch"], cwd=checkout.path / "sub", stdin=subprocess.PIPE) as other:
+        with pytest.raises(GitError, match=f"another git \\(process {other.pid}\\) is at work"):
+            _git.check_out(checkout.src, checkout.v1)
+        assert lock.exists()
+        assert other.stdin is not None
+        other.stdin.close()
+    _git.check_out(checkout.src, checkout.v1)
+    assert checkout.git("rev-parse", "HEAD") == checkout.v1
