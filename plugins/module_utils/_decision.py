@@ -16,7 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.schedgen.rollback.plugins.module_utils import _failure, _report, _severity, _symptoms
+from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _failure,
+    _features,
+    _report,
+    _severity,
+    _symptoms,
+)
 from ansible_collections.schedgen.rollback.plugins.module_utils._severity import (
     CRITICAL,
     MAJOR,
@@ -421,16 +427,6 @@ def _steps(seen: Situation, kind: str) -> tuple[str, ...]:
     return ()
 
 
-def _switch_steps(seen: Situation, policy: Policy) -> tuple[str, ...]:
-    """Return the declared feature switches whose words fit the symptom: the smallest fix."""
-    told = []
-    for switch in policy.switches:
-        words = [str(word).lower() for word in switch.get("symptoms") or ()]
-        if any(word in seen.words.lower() for word in words):
-            told.append(f"turn off {switch['name']}")
-    return tuple(told)
-
-
 def _action(severity: str, branch: Branch, policy: Policy) -> str:
     """Say who has to agree: nobody for what is critical and within the level, else a person."""
     if branch.type == NO_ROLLBACK:
@@ -498,7 +494,9 @@ def decide(evidence: Sequence[Evidence], policy: Policy) -> Decision:
         action = CONFIRM
     steps = _steps(seen, branch.type) if known else ()
     if action == PROPOSE:
-        fix = _switch_steps(seen, policy) or ("deploy a fix of what fails, with its own verification",)
+        fitting = [_features.command_for(switch) for switch in _features.fitting(policy.switches, seen.words)]
+        # A declared switch is the smallest fix.
+        fix = fitting or ["deploy a fix of what fails, with its own verification: ansible-playbook hotfix-deploy.yml"]
         steps = (*fix, *(f"if that does not help: {step}" for step in steps))
     return Decision(
         application=str(evidence[0]["application"]),

@@ -26,7 +26,13 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import Expected
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, Login, query
-from ansible_collections.schedgen.rollback.plugins.module_utils._schema import Settings, catalogue, history
+from ansible_collections.schedgen.rollback.plugins.module_utils._schema import (
+    Settings,
+    catalogue,
+    history,
+    settings_of,
+)
+from ansible_collections.schedgen.rollback.plugins.module_utils._targets import Target
 
 # What this collection's one-off containers and networks carry: a later run removes what a killed one left.
 LABEL = "schedgen.rollback.application"
@@ -240,6 +246,18 @@ class Toolbox:
             return _migration_tools.steps(self.commands, applied, recorded, path=path)
         except ValueError as error:
             raise RevertError(str(error)) from error
+
+
+def of_target(client: Any, parameters: Mapping[str, Any], target: Target) -> Toolbox:
+    """Return a release's own tool, in the surroundings that it would run in. Raises :class:`RevertError`."""
+    service, settings = service_of(parameters), settings_of(parameters)
+    entry = target.release.services.get(service)
+    if entry is not None and not settings.image:
+        settings = replace(settings, image=entry.image_id)
+    written = (target.rendered.get("services") or {}).get(service, {}).get("environment") or {}
+    environment = {name: str(value) for name, value in written.items() if value is not None}
+    project = str(parameters["project_name"] or parameters["application"])
+    return Toolbox(client, parameters["application"], project, service, settings, environment)
 
 
 def end_sessions(login: Login) -> Callable[[str], None]:

@@ -16,6 +16,7 @@ TITLES = {
     "backup": "Backup",
     "deploy": "Deployment",
     "drill": "Drill",
+    "feature": "Feature switch",
     "monitor": "Monitoring",
     "readiness": "Readiness",
 }

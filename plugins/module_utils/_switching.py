@@ -223,15 +223,17 @@ def prepare(
     pull_timeout: float = 300,
     whole: bool = False,
     volumes: Sequence[str] = (),
+    lay_over: Callable[[_releases.Running, _targets.Target], _targets.Target] = lambda _running, target: target,
 ) -> tuple[Prepared, _releases.Running]:
     """Find out everything that can fail, and have everything present; touch nothing that runs.
 
     ``judge`` says whether the target can live with the database's schema. ``whole`` takes every service along but the
-    database's, and ``volumes`` are those whose content goes back with them. Raises :class:`PrepareError`, and what
-    reading, resolving and rendering raise.
+    database's, and ``volumes`` are those whose content goes back with them. ``lay_over`` returns the target with what
+    else is to be different. Raises :class:`PrepareError`, and what reading, resolving and rendering raise.
     """
     running = _releases.read(client, application)
     target = _targets.resolve(client, store, application, running, name, staging, pull=fetch, timeout=pull_timeout)
+    target = lay_over(running, target)
     if whole:
         target = replace(target, release=target.release.all_along(database_service))
         _refuse_risk(running, target, volumes)
@@ -245,12 +247,13 @@ def prepare(
     to_replace = _plan.services_to_replace(running.release.services, target.release.services, steps, exact)
     if target.kind == "git" and (commit or changes):
         to_replace = tuple(sorted(references))
+    to_replace = tuple(sorted({*to_replace, *target.redefined}))
     start, drift = _stateful(running, target)
     plan = _plan.Plan(
         application=application.name,
         kind=target.kind,
         target=name,
-        label=target.release.label if target.kind != "images" else name,
+        label=target.release.label if target.kind != "images" else target.name,
         running=running.release.id,
         running_label=running.release.label,
         images=steps,
@@ -271,7 +274,7 @@ def prepare(
 
 def _file_diffs(running: _releases.Running, target: _targets.Target) -> tuple[tuple[str, str, str, str], ...]:
     """Return path, kind, and text before and after, of every file of either release that differs."""
-    if target.kind == "images":
+    if target.kind == "images" and not target.source:
         return ()
     kinds = {**running.found.kinds, **{entry.path: entry.kind for entry in target.release.files}}
     recorded = {entry.path: entry.stored for entry in target.release.files if entry.stored}

@@ -49,7 +49,8 @@ class Target:
     """Where to go: ``kind`` is restore point, git or images; ``source`` is the folder with stored copies of files.
 
     ``staged`` is the project as its files would be, in a folder of its own; ``rendered`` is what Compose makes of it.
-    ``migrations`` is None when the target does not know them.
+    ``migrations`` is None when the target does not know them. ``redefined`` are services whose definition is another
+    one although their images do not tell.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Target:
     source: str = ""
     migrations: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = ()
+    redefined: tuple[str, ...] = ()
 
 
 def resolve(
@@ -94,7 +96,7 @@ def resolve(
     )
 
 
-def _stage_records(src_copy: str, source: str, release: Release) -> Project:
+def stage_records(src_copy: str, source: str, release: Release) -> Project:
     """Lay a restore point's files into the staging folder; return the project as it would be."""
     absolute = {}
     for entry in release.files:
@@ -137,7 +139,7 @@ def _from_point(store: Store, application: Application, name: str, staging: str)
         _git.export(application.src, release.git.commit, staging)
     elif release.git is not None:
         warnings.append(f"commit {release.git.commit[:12]} is gone from the checkout: only the recorded files go back")
-    staged = _stage_records(staging, point.path, release)
+    staged = stage_records(staging, point.path, release)
     history = (point.manifest.migrations or {}).get("applied")
     return Target(
         "restore point",
@@ -158,7 +160,7 @@ def _damaged_files(store: Store, point: StoredPoint, manifest: Manifest) -> list
     return store.verify(replace(point, manifest=replace(manifest, checksums=only)))
 
 
-def _named_image(client: Any, service: str, reference: str, *, pull: bool, timeout: float) -> Image:
+def named_image(client: Any, service: str, reference: str, *, pull: bool, timeout: float) -> Image:
     """Return the image that a reference means, pulled when it is not on this host."""
     facts = image(client, reference)
     if facts is None and pull:
@@ -174,7 +176,8 @@ def _named_image(client: Any, service: str, reference: str, *, pull: bool, timeo
     return facts
 
 
-def _service(running: Running, service: str, reference: str, facts: Image) -> ServiceRelease:
+def service_with(running: Running, service: str, reference: str, facts: Image) -> ServiceRelease:
+    """Return a code service with another image, in as many containers as it has now."""
     now = running.release.services.get(service)
     return ServiceRelease(
         image_id=facts.id,
@@ -196,8 +199,8 @@ def _from_images(client: Any, running: Running, name: str, *, pull: bool, timeou
         if service not in rendered["services"]:
             raise TargetError(f"the project has no service '{service}': {', '.join(sorted(rendered['services']))}")
         reference = full_reference(text, compose_reference(running.project, rendered, service))
-        services[service] = _service(
-            running, service, reference, _named_image(client, service, reference, pull=pull, timeout=timeout)
+        services[service] = service_with(
+            running, service, reference, named_image(client, service, reference, pull=pull, timeout=timeout)
         )
     warnings = [
         "no restore point describes this target: files stay as they are, its health and migrations are not known"
@@ -241,14 +244,14 @@ def _from_git(
         if service in rendered["services"]:
             reference = compose_reference(staged, rendered, service)
             try:
-                facts = _named_image(client, service, reference, pull=pull, timeout=timeout)
+                facts = named_image(client, service, reference, pull=pull, timeout=timeout)
             except TargetError:
                 if not pull or not rendered["services"][service].get("build"):
                     raise
                 facts = _built_image(client, staged, service, reference, timeout=timeout)
                 built.append(service)
             replicas = rendered_replicas(rendered, service)
-            services[service] = replace(_service(running, service, reference, facts), replicas=replicas)
+            services[service] = replace(service_with(running, service, reference, facts), replicas=replicas)
     if not services:
         raise TargetError(
             f"none of the code services ({', '.join(application.code_services)}) is in the files of {name}"

@@ -47,7 +47,16 @@ options:
     description:
       - Where to go. A restore point's id, a git tag or commit, or images per service as
         C(service=tag,service=sha256:...,service=repository:tag).
-      - Needed for O(state=prepared).
+      - Needed for O(state=prepared), where O(environment) is empty.
+    type: str
+    default: ''
+  environment:
+    description:
+      - Other values of variables in the project's env files, with O(state=prepared) and images, or alone. A variable is
+        changed in the file that assigns it, and added to the project's own env file where none does.
+      - Every service that carries code and reads one of them is replaced. No value is shown, except a
+        database host that could not be tried.
+      - A JSON object as text. Ansible hides it as a whole then, and not each of its values wherever that occurs.
     type: str
     default: ''
   accept_schema:
@@ -110,6 +119,15 @@ EXAMPLES = r"""
     migration_tool: typeorm
     to: 20261122T131500.123Z
   register: prepared
+
+- name: Prepare another value of a variable
+  schedgen.rollback.compose_release:
+    application: schedgen
+    state: prepared
+    run: "{{ begun.run }}"
+    project_src: /opt/schedgen
+    code_services: [backend, frontend, pdf-worker]
+    environment: "{{ {'PAYMENT_URL': 'https://pay.example.com'} | to_json }}"
 
 - name: Go back
   schedgen.rollback.compose_release:
@@ -176,6 +194,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _compose,
+    _environment,
     _failure,
     _masking,
     _plan,
@@ -213,12 +232,16 @@ def prepare(
         store.prepare()
         parent = store.root
     staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=parent)
+    # What is carried out later has to be there then.
+    kept = "" if pretend or not parameters["run"] else store.run_path(parameters["run"])
+    values = _environment.values_of(parameters["environment"])
+    wanted = _environment.Values(values, os.path.join(kept or staging, "environment"), staging)
     try:
         prepared, running = _switching.prepare(
             client,
             store,
             application,
-            parameters["to"],
+            parameters["to"] or _targets.RUNNING,
             staging,
             database_service=parameters["database_service"],
             login=login,
@@ -226,6 +249,9 @@ def prepare(
             start_first=parameters["start_first"],
             fetch=not pretend,
             pull_timeout=parameters["pull_timeout"],
+            lay_over=functools.partial(
+                _environment.lay_over, client, wanted, pull=not pretend, timeout=parameters["pull_timeout"]
+            ),
         )
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -343,6 +369,7 @@ def main() -> None:
             **_arguments.RUN,
             "state": {"type": "str", "choices": ["prepared", "switched"], "required": True},
             "to": {"type": "str", "default": ""},
+            "environment": {"type": "str", "default": "", "no_log": True},
             "accept_schema": {"type": "bool", "default": False},
             "start_first": {"type": "list", "elements": "str", "default": []},
             "start_first_overlap": {"type": "float", "default": 3},
@@ -352,7 +379,7 @@ def main() -> None:
             "deadline": {"type": "float", "default": 120},
             "pull_timeout": {"type": "float", "default": 300},
         },
-        required_if=[("state", "prepared", ("project_src", "to")), ("state", "switched", ("project_src",))],
+        required_if=[("state", "prepared", ("project_src",)), ("state", "switched", ("project_src",))],
         supports_check_mode=True,
     )
     parameters = module.params
@@ -360,8 +387,8 @@ def main() -> None:
     try:
         store = Store(parameters["state_dir"], parameters["application"])
         if parameters["state"] == "prepared" or module.check_mode:
-            if not parameters["to"]:
-                raise ValueError("'to' is needed to make a plan")
+            if not parameters["to"] and not parameters["environment"]:
+                raise ValueError("'to' or 'environment' is needed to make a plan")
             prepared, result = prepare(store, parameters, pretend=module.check_mode)
             refusal = schema_refusal(prepared.plan, parameters)
             if refusal:

@@ -139,7 +139,7 @@ import functools
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -155,7 +155,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _rehearsal,
     _releases,
     _restore,
-    _schema,
     _status,
     _targets,
 )
@@ -182,8 +181,9 @@ class Readiness:
         """Return the restore point, and everything that was found."""
         points = self.store.points()
         held, freeze = self.store.lock(), self.store.frozen()
-        free = held is None or self.store.expired(held)
-        found = _readiness.lock({} if free or held is None else asdict(held), asdict(freeze) if freeze else {})
+        # The run that asks keeps nobody out but others.
+        busy = held is not None and held.run != self.parameters["run"] and not self.store.expired(held)
+        found = _readiness.lock(asdict(held) if held and busy else {}, asdict(freeze) if freeze else {})
         found += _readiness.images([self._held(name) for name in self._code()])
         point, more = _readiness.restore_point(
             [entry.summary() for entry in points],
@@ -287,20 +287,7 @@ class Readiness:
         return _readiness.migrations(self.forecast, dump=dump)
 
     def _rehearse(self, target: _targets.Target) -> _readiness.Forecast:
-        service = _migration_toolbox.service_of(self.parameters)
-        settings = _schema.settings_of(self.parameters)
-        entry = target.release.services.get(service)
-        if entry is not None and not settings.image:
-            settings = replace(settings, image=entry.image_id)
-        written = (target.rendered.get("services") or {}).get(service, {}).get("environment") or {}
-        tools = _migration_toolbox.Toolbox(
-            self.client,
-            self.parameters["application"],
-            self.application.project,
-            service,
-            settings,
-            {name: str(value) for name, value in written.items() if value is not None},
-        )
+        tools = _migration_toolbox.of_target(self.client, self.parameters, target)
         login = _postgres.login_of(self.client, self.parameters)
         if login is None:
             raise _migration_toolbox.RevertError("the application has no database")

@@ -135,7 +135,8 @@ def test_surveys_ask_what_the_playbook_needs(double: Double) -> None:
     assert quick["rollback_reason"]["required"]
     assert not quick["rollback_to"]["required"]
     assert asked("database rollback")["rollback_confirm"]["default"] == "", "no answer is a no"
-    assert asked("deploy a hotfix")["rollback_deploy"]["required"]
+    assert set(asked("deploy a hotfix")) >= {"rollback_deploy", "rollback_deploy_env", "rollback_deploy_migrations"}
+    assert asked("switch a feature")["rollback_feature"]["required"]
     assert asked("freeze deployments")["rollback_freeze"]["choices"] == ["on", "off", "check"]
 
 

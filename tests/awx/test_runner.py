@@ -148,6 +148,9 @@ def test_empty_answers_count_as_not_given(template: dict[str, Any], checkout: Pa
     ("playbook", "variables", "told"),
     [
         ("hotfix-deploy", {"rollback_deploy": ""}, "Nothing was named to deploy"),
+        ("hotfix-deploy", {"rollback_deploy": "", "rollback_deploy_env": "no value"}, "is not of the form NAME=value"),
+        ("feature-switch", {"rollback_feature": ""}, "No feature was named"),
+        ("feature-switch", {"rollback_feature": "editor", "rollback_feature_to": "up"}, "up"),
         ("freeze", {"rollback_freeze": "maybe"}, "must be one of: frozen, free, checked, got: maybe"),
         ("monitor", {"rollback_monitor_window": "ten"}, "ten"),
         ("status", {"rollback_status_max_age": "old"}, "unable to convert to float"),

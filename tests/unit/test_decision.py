@@ -338,8 +338,8 @@ def test_what_is_expected(changed: dict[str, Any], seconds: float | None, fits: 
     ("said", "first"),
     [
         ("the editor looks odd", "turn off new-editor"),
-        ("", "deploy a fix of what fails, with its own verification"),
-        ("mail is late", "deploy a fix of what fails, with its own verification"),
+        ("", "deploy a fix of what fails, with its own verification: ansible-playbook hotfix-deploy.yml"),
+        ("mail is late", "deploy a fix of what fails, with its own verification: ansible-playbook hotfix-deploy.yml"),
     ],
 )
 def test_a_declared_switch_is_the_smallest_fix(said: str, first: str) -> None:

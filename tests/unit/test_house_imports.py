@@ -29,6 +29,7 @@ WORLD = {
     "_databases",
     "_dump",
     "_elsewhere",
+    "_environment",
     "_evidence",
     "_files",
     "_git",

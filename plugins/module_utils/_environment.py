@@ -1,0 +1,127 @@
+# Copyright: (c) 2026, schedgen.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Other values of variables in a target's env files. Private to this collection."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.schedgen.rollback.plugins.module_utils import _dotenv, _files, _targets
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import FileRecord
+from ansible_collections.schedgen.rollback.plugins.module_utils._releases import Running
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import sha256_of, write_file
+from ansible_collections.schedgen.rollback.plugins.module_utils._targets import Target, TargetError
+
+
+def values_of(text: str) -> dict[str, str]:
+    """Read a JSON object of values. Raises ValueError for anything else."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or any(isinstance(value, (dict, list)) for value in found.values()):
+        raise ValueError("the values of variables are no object of names and plain values")
+    return {str(name): value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Values:
+    """What variables are to be: ``source`` is the folder that gets the changed files, ``staging`` an empty one."""
+
+    values: Mapping[str, str] = field(repr=False)
+    source: str
+    staging: str
+
+
+def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, pull: bool, timeout: float) -> Target:
+    """Return the target with these values in its env files, and with every service along that reads one of them.
+
+    A variable is changed in the file that assigns it, and added to the project's own env file where none does. Where a
+    value names another image, that one is meant; ``pull`` allows fetching it, within ``timeout`` seconds. Raises
+    :class:`TargetError`, ValueError for what an env file cannot hold, and what rendering raises.
+    """
+    values, source, staging = wanted.values, wanted.source, wanted.staging
+    if not values:
+        return target
+    if target.kind != "images":
+        raise TargetError(
+            f"values of variables go with images, or alone: {target.kind} {target.name} has its own files"
+        )
+    records = {entry.path: entry for entry in _files.record(running.project.src, running.found.kinds, source)}
+    release = replace(running.release, files=tuple(records.values()), absent=())
+    before = _targets.stage_records(staging, source, release).hashes()
+    changed = _write(running, records, values, source)
+    every = {**records, **{entry.path: entry for entry in changed}}
+    staged = _targets.stage_records(staging, source, replace(release, files=tuple(every.values())))
+    after = staged.hashes()
+    affected = [name for name, digest in after.items() if digest != before.get(name)]
+    names = ", ".join(sorted(values))
+    if changed and not affected:
+        raise TargetError(f"no service of the project reads {names}: nothing would be different")
+    rendered = staged.config()
+    services = {} if target.name == _targets.RUNNING else dict(target.release.services)
+    warnings = list(target.warnings)
+    for name in affected:
+        entry = running.release.services.get(name)
+        if entry is None or name in services:
+            continue
+        if not entry.code:
+            warnings.append(f"{name} reads {names} as well and carries no code: it runs on with the old value")
+            continue
+        reference = _targets.compose_reference(staged, rendered, name)
+        if reference != _targets.compose_reference(running.project, running.rendered, name):
+            facts = _targets.named_image(client, name, reference, pull=pull, timeout=timeout)
+            entry = _targets.service_with(running, name, reference, facts)
+        services[name] = entry
+    services = {**target.release.services, **services}
+    return replace(
+        target,
+        name=f"{target.name}, with other values of {names}",
+        release=replace(target.release, services=services, files=changed),
+        staged=staged,
+        rendered=rendered,
+        source=source,
+        warnings=tuple(warnings),
+        redefined=tuple(name for name in affected if name in services),
+    )
+
+
+def _write(
+    running: Running, records: Mapping[str, FileRecord], values: Mapping[str, str], source: str
+) -> tuple[FileRecord, ...]:
+    """Write the files that change into ``source``; return what describes them."""
+    texts = {}
+    for path, entry in records.items():
+        if entry.kind == "env" and entry.stored:
+            with open(os.path.join(source, entry.stored), encoding="utf-8") as stream:
+                texts[path] = stream.read()
+    own = (running.project.env_files or (".env",))[-1]
+    wanted: dict[str, dict[str, str]] = {}
+    for name, value in values.items():
+        holders = [path for path, text in texts.items() if name in _dotenv.names_in(text)]
+        if len(holders) > 1:
+            raise TargetError(f"{name} is assigned in {' and in '.join(holders)}: it is not known which one counts")
+        wanted.setdefault(holders[0] if holders else own, {})[name] = value
+    changed = []
+    for path, mine in wanted.items():
+        text = _dotenv.with_values(texts.get(path, ""), mine)
+        if text == texts.get(path):
+            continue
+        entry = records.get(path) or _new(running, path)
+        copy = os.path.join(source, entry.stored)
+        write_file(copy, text)
+        changed.append(replace(entry, size=len(text.encode()), sha256=sha256_of(copy)))
+    return tuple(changed)
+
+
+def _new(running: Running, path: str) -> FileRecord:
+    """Describe an env file that is not there yet: its owner's alone, as it can hold secrets."""
+    owner = os.stat(running.project.src)
+    return FileRecord(
+        path, "env", "0600", owner.st_uid, owner.st_gid, stored=os.path.join("files", os.path.basename(path))
+    )
