@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,12 +52,12 @@ def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, p
         raise TargetError(
             f"values of variables go with images, or alone: {target.kind} {target.name} has its own files"
         )
-    records = {entry.path: entry for entry in _files.record(running.project.src, running.found.kinds, source)}
-    release = replace(running.release, files=tuple(records.values()), absent=())
-    before = _targets.stage_records(staging, source, release).hashes()
-    changed = _write(running, records, values, source)
-    every = {**records, **{entry.path: entry for entry in changed}}
-    staged = _targets.stage_records(staging, source, replace(release, files=tuple(every.values())))
+    copies = os.path.join(staging, ".copies")
+    records = _files.record(running.project.src, running.found.kinds, copies)
+    release = replace(running.release, files=records, absent=())
+    before = _targets.stage_records(staging, copies, release).hashes()
+    changed = _write(running, records, values, copies, source)
+    staged = _targets.stage_records(staging, source, replace(release, files=changed))
     after = staged.hashes()
     affected = [name for name, digest in after.items() if digest != before.get(name)]
     names = ", ".join(sorted(values))
@@ -92,14 +92,14 @@ def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, p
 
 
 def _write(
-    running: Running, records: Mapping[str, FileRecord], values: Mapping[str, str], source: str
+    running: Running, records: Sequence[FileRecord], values: Mapping[str, str], copies: str, source: str
 ) -> tuple[FileRecord, ...]:
-    """Write the files that change into ``source``; return what describes them."""
+    """Write the files that change, of which there are ``copies``, into ``source``; return what describes them."""
     texts = {}
-    for path, entry in records.items():
+    for entry in records:
         if entry.kind == "env" and entry.stored:
-            with open(os.path.join(source, entry.stored), encoding="utf-8") as stream:
-                texts[path] = stream.read()
+            with open(os.path.join(copies, entry.stored), encoding="utf-8") as stream:
+                texts[entry.path] = stream.read()
     own = (running.project.env_files or (".env",))[-1]
     wanted: dict[str, dict[str, str]] = {}
     for name, value in values.items():
@@ -107,21 +107,17 @@ def _write(
         if len(holders) > 1:
             raise TargetError(f"{name} is assigned in {' and in '.join(holders)}: it is not known which one counts")
         wanted.setdefault(holders[0] if holders else own, {})[name] = value
+    by_path = {entry.path: entry for entry in records}
+    owner = os.stat(running.project.src)
     changed = []
     for path, mine in wanted.items():
         text = _dotenv.with_values(texts.get(path, ""), mine)
         if text == texts.get(path):
             continue
-        entry = records.get(path) or _new(running, path)
+        # One that is not there yet is for its owner alone: it can hold secrets.
+        entry = by_path.get(path) or FileRecord(path, "env", "0600", owner.st_uid, owner.st_gid, stored=f"files/{own}")
         copy = os.path.join(source, entry.stored)
+        os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
         write_file(copy, text)
         changed.append(replace(entry, size=len(text.encode()), sha256=sha256_of(copy)))
     return tuple(changed)
-
-
-def _new(running: Running, path: str) -> FileRecord:
-    """Describe an env file that is not there yet: its owner's alone, as it can hold secrets."""
-    owner = os.stat(running.project.src)
-    return FileRecord(
-        path, "env", "0600", owner.st_uid, owner.st_gid, stored=os.path.join("files", os.path.basename(path))
-    )
