@@ -194,3 +194,46 @@ options:
     type: str
     default: ''
 """
+
+    STEPS = r"""
+options:
+  lock_timeout:
+    description:
+      - Seconds that a migration waits for a lock, on its way there or back.
+    type: float
+    default: 5
+  step_timeout:
+    description:
+      - Seconds that one step back, or all migrations that are applied, may take. The tool is stopped then, and its
+        database session ended.
+    type: float
+    default: 120
+"""
+
+    REHEARSAL = r"""
+options:
+  rehearsal_data_limit:
+    description:
+      - A database of up to this many bytes is rehearsed with its rows, a larger one with its schema alone.
+    type: int
+    default: 20000000
+"""
+
+    APPLY = r"""
+options:
+  migration_apply_command:
+    description:
+      - A command of your own that applies the pending migrations, in place of the tool's.
+    type: list
+    elements: str
+    default: []
+"""
+
+    PULL = r"""
+options:
+  pull_timeout:
+    description:
+      - Seconds that fetching one image may take.
+    type: float
+    default: 300
+"""

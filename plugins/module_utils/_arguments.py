@@ -66,3 +66,14 @@ POOLER: dict[str, Any] = {
 }
 
 RUN: dict[str, Any] = {"run": {"type": "str", "default": ""}}
+
+STEPS: dict[str, Any] = {
+    "lock_timeout": {"type": "float", "default": 5},
+    "step_timeout": {"type": "float", "default": 120},
+}
+
+REHEARSAL: dict[str, Any] = {"rehearsal_data_limit": {"type": "int", "default": 20000000}}
+
+APPLY: dict[str, Any] = {"migration_apply_command": {"type": "list", "elements": "str", "default": []}}
+
+PULL: dict[str, Any] = {"pull_timeout": {"type": "float", "default": 300}}

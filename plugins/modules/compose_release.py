@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - schedgen.rollback.project
   - schedgen.rollback.project.database
   - schedgen.rollback.project.run
+  - schedgen.rollback.project.pull
   - schedgen.rollback.attributes
 attributes:
   check_mode:
@@ -100,11 +101,6 @@ options:
       - Seconds that the target has to become healthy.
     type: float
     default: 120
-  pull_timeout:
-    description:
-      - Seconds that fetching one image may take.
-    type: float
-    default: 300
 """
 
 EXAMPLES = r"""
@@ -367,6 +363,7 @@ def main() -> None:
             **_arguments.PROJECT,
             **_arguments.DATABASE,
             **_arguments.RUN,
+            **_arguments.PULL,
             "state": {"type": "str", "choices": ["prepared", "switched"], "required": True},
             "to": {"type": "str", "default": ""},
             "environment": {"type": "str", "default": "", "no_log": True},
@@ -377,7 +374,6 @@ def main() -> None:
             "plan": {"type": "str", "default": ""},
             "mark": {"type": "bool", "default": True},
             "deadline": {"type": "float", "default": 120},
-            "pull_timeout": {"type": "float", "default": 300},
         },
         required_if=[("state", "prepared", ("project_src",)), ("state", "switched", ("project_src",))],
         supports_check_mode=True,

@@ -33,6 +33,9 @@ extends_documentation_fragment:
   - schedgen.rollback.project.migration
   - schedgen.rollback.project.pooler
   - schedgen.rollback.project.run
+  - schedgen.rollback.project.steps
+  - schedgen.rollback.project.rehearsal
+  - schedgen.rollback.project.pull
   - schedgen.rollback.attributes
 attributes:
   check_mode:
@@ -99,21 +102,6 @@ options:
       - Whether a revert is rehearsed on a throwaway server.
     type: bool
     default: true
-  lock_timeout:
-    description:
-      - Seconds that a step of a revert waits for a lock.
-    type: float
-    default: 5
-  step_timeout:
-    description:
-      - Seconds that one step of a revert may take.
-    type: float
-    default: 120
-  rehearsal_data_limit:
-    description:
-      - A database of up to this many bytes is rehearsed with its rows, a larger one with its schema alone.
-    type: int
-    default: 20000000
   jobs:
     description:
       - How many tables a restore will fill at once, for the preflight.
@@ -156,11 +144,6 @@ options:
     type: list
     elements: str
     default: []
-  pull_timeout:
-    description:
-      - Seconds that fetching one image may take.
-    type: float
-    default: 300
 """
 
 EXAMPLES = r"""
@@ -621,6 +604,9 @@ def main() -> None:
             **_arguments.MIGRATION,
             **_arguments.POOLER,
             **_arguments.RUN,
+            **_arguments.STEPS,
+            **_arguments.REHEARSAL,
+            **_arguments.PULL,
             "state": {"type": "str", "choices": ["prepared", *STATES], "required": True},
             "to": {"type": "str", "default": ""},
             "how": {"type": "str", "choices": list(dbplan.WAYS), "default": "auto"},
@@ -630,15 +616,11 @@ def main() -> None:
             "name": {"type": "str", "default": ""},
             "accept_loss": {"type": "bool", "default": False},
             "rehearse": {"type": "bool", "default": True},
-            "lock_timeout": {"type": "float", "default": 5},
-            "step_timeout": {"type": "float", "default": 120},
-            "rehearsal_data_limit": {"type": "int", "default": 20000000},
             "jobs": {"type": "int", "default": 2},
             "count_limit": {"type": "int", "default": 512},
             "safety": {"type": "str", "default": ""},
             "plan": {"type": "str", "default": ""},
             "deadline": {"type": "float", "default": 120},
-            "pull_timeout": {"type": "float", "default": 300},
             "whole": {"type": "bool", "default": False},
             "volumes": {"type": "list", "elements": "str", "default": []},
             "empty_volumes": {"type": "list", "elements": "str", "default": []},

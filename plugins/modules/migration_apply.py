@@ -23,6 +23,9 @@ extends_documentation_fragment:
   - schedgen.rollback.project.database
   - schedgen.rollback.project.migration
   - schedgen.rollback.project.run
+  - schedgen.rollback.project.steps
+  - schedgen.rollback.project.pull
+  - schedgen.rollback.project.apply
   - schedgen.rollback.attributes
 attributes:
   check_mode:
@@ -43,27 +46,6 @@ options:
       - The restore point that was taken before, to name it where that is needed.
     type: str
     default: ''
-  migration_apply_command:
-    description:
-      - The command that applies pending migrations, where the tool's own is not to be used.
-    type: list
-    elements: str
-    default: []
-  lock_timeout:
-    description:
-      - Seconds that a migration waits for a lock.
-    type: float
-    default: 5
-  step_timeout:
-    description:
-      - Seconds that all of them together may take.
-    type: float
-    default: 120
-  pull_timeout:
-    description:
-      - Seconds that fetching one image may take.
-    type: float
-    default: 300
 """
 
 EXAMPLES = r"""
@@ -210,12 +192,11 @@ def main() -> None:
             **_arguments.DATABASE,
             **_arguments.MIGRATION,
             **_arguments.RUN,
+            **_arguments.STEPS,
+            **_arguments.PULL,
+            **_arguments.APPLY,
             "release": {"type": "str", "required": True},
             "safety": {"type": "str", "default": ""},
-            "migration_apply_command": {"type": "list", "elements": "str", "default": []},
-            "lock_timeout": {"type": "float", "default": 5},
-            "step_timeout": {"type": "float", "default": 120},
-            "pull_timeout": {"type": "float", "default": 300},
         },
         supports_check_mode=True,
     )

@@ -29,6 +29,8 @@ extends_documentation_fragment:
   - schedgen.rollback.project.admin
   - schedgen.rollback.project.migration
   - schedgen.rollback.project.run
+  - schedgen.rollback.project.steps
+  - schedgen.rollback.project.rehearsal
   - schedgen.rollback.attributes
 attributes:
   check_mode:
@@ -78,21 +80,6 @@ options:
       - Whether the code services are stopped first. Without that they have to be stopped already.
     type: bool
     default: true
-  lock_timeout:
-    description:
-      - Seconds that a step waits for a lock.
-    type: float
-    default: 5
-  step_timeout:
-    description:
-      - Seconds that one step may take. It is stopped then, and its database session ended.
-    type: float
-    default: 120
-  rehearsal_data_limit:
-    description:
-      - A database of up to this many bytes is rehearsed with its rows, a larger one with its schema alone.
-    type: int
-    default: 20000000
 """
 
 EXAMPLES = r"""
@@ -373,6 +360,8 @@ def main() -> None:
             **_arguments.ADMIN,
             **_arguments.MIGRATION,
             **_arguments.RUN,
+            **_arguments.STEPS,
+            **_arguments.REHEARSAL,
             "state": {"type": "str", "choices": ["rehearsed", "reverted"], "default": "reverted"},
             "to": {"type": "str", "required": True},
             "rehearse": {"type": "bool", "default": True},
@@ -380,9 +369,6 @@ def main() -> None:
             "put_back": {"type": "bool", "default": True},
             "accept_loss": {"type": "bool", "default": False},
             "stop_services": {"type": "bool", "default": True},
-            "lock_timeout": {"type": "float", "default": 5},
-            "step_timeout": {"type": "float", "default": 120},
-            "rehearsal_data_limit": {"type": "int", "default": 20000000},
         },
         supports_check_mode=True,
     )

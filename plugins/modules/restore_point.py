@@ -35,10 +35,11 @@ options:
       - V(bad) and V(good) put and take back the bad mark, V(pinned) and V(unpinned) keep one from being pruned or no
         longer, V(labelled) adds labels.
       - V(stored) saves its images to the image store where no registry has them.
+      - V(proven) and V(unproven) record what a drill on another O(host) came to.
       - V(whole) says that every host of its O(fleet) has it. Before that it is never chosen as a candidate.
       - V(pruned) removes those that O(retention) does not keep, V(absent) removes one.
     type: str
-    choices: [present, bad, good, pinned, unpinned, labelled, stored, whole, pruned, absent]
+    choices: [present, bad, good, pinned, unpinned, labelled, stored, whole, proven, unproven, pruned, absent]
     default: present
   id:
     description:
@@ -62,6 +63,16 @@ options:
       - Words for the record.
     type: str
     default: ''
+  host:
+    description:
+      - Where it was restored, with O(state=proven) and O(state=unproven).
+    type: str
+    default: ''
+  seconds:
+    description:
+      - How long that took, with O(state=proven).
+    type: float
+    default: 0
   owner:
     description:
       - Who asks, for the record and for the lock.
@@ -270,7 +281,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import
 from ansible_collections.schedgen.rollback.plugins.module_utils._releases import application_of
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, now, timestamp, tree_checksums
 
-MARKS = ("bad", "good", "pinned", "unpinned", "labelled", "whole")
+# What a drill on another host came to, and the events that say so.
+PROOFS = {"proven": "proven", "unproven": "not proven"}
+MARKS = ("bad", "good", "pinned", "unpinned", "labelled", "whole", *PROOFS)
 
 
 def take(client: Any, store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -463,7 +476,7 @@ def mark(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         "unpinned": not summary.pinned,
         "labelled": set(parameters["labels"]) <= set(summary.labels),
         "whole": summary.whole,
-    }[state]
+    }.get(state, False)
     if already:
         return {
             "changed": False,
@@ -475,11 +488,14 @@ def mark(store: Store, parameters: Mapping[str, Any]) -> dict[str, Any]:
         details["labels"] = parameters["labels"]
     if state == "bad":
         details.update(target=parameters["target"], release_after=parameters["release_after"])
-    store.append_event(point_id, state, **details)
+    if state in PROOFS:
+        details.update(host=parameters["host"], seconds=parameters["seconds"])
+    store.append_event(point_id, PROOFS.get(state, state), **details)
     words = {
         "bad": f"release {summary.label} is marked bad",
         "labelled": f"labels of {point_id}: {', '.join(parameters['labels'])}",
         "whole": f"restore point {point_id} is on all of its hosts",
+        "unproven": f"restore point {point_id} could not be proven on {parameters['host']}",
     }
     return {
         "changed": True,
@@ -590,6 +606,8 @@ def main() -> None:
                     "labelled",
                     "stored",
                     "whole",
+                    "proven",
+                    "unproven",
                     "pruned",
                     "absent",
                 ],
@@ -598,6 +616,8 @@ def main() -> None:
             "id": {"type": "str"},
             "purpose": {"type": "str", "choices": ["deploy", "scheduled", "manual", "safety"], "default": "manual"},
             "reason": {"type": "str", "default": ""},
+            "host": {"type": "str", "default": ""},
+            "seconds": {"type": "float", "default": 0},
             "owner": {"type": "str", "default": ""},
             "labels": {"type": "list", "elements": "str", "default": []},
             "fleet": {"type": "list", "elements": "str", "default": []},

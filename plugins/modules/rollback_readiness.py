@@ -24,6 +24,10 @@ extends_documentation_fragment:
   - schedgen.rollback.project.database
   - schedgen.rollback.project.migration
   - schedgen.rollback.project.admin
+  - schedgen.rollback.project.steps
+  - schedgen.rollback.project.rehearsal
+  - schedgen.rollback.project.pull
+  - schedgen.rollback.project.apply
   - schedgen.rollback.attributes
 attributes:
   check_mode:
@@ -71,32 +75,6 @@ options:
     type: str
     choices: [none, blocker, warning]
     default: none
-  migration_apply_command:
-    description:
-      - A command of your own that applies the pending migrations.
-    type: list
-    elements: str
-    default: []
-  lock_timeout:
-    description:
-      - Seconds that a migration may wait for a lock.
-    type: float
-    default: 5
-  step_timeout:
-    description:
-      - Seconds that all migrations, or one step back, may take.
-    type: float
-    default: 120
-  rehearsal_data_limit:
-    description:
-      - Bytes up to which a database is rehearsed with its rows.
-    type: int
-    default: 20000000
-  pull_timeout:
-    description:
-      - Seconds that fetching one image may take.
-    type: float
-    default: 300
 """
 
 EXAMPLES = r"""
@@ -346,17 +324,16 @@ def main() -> None:
             **_arguments.ADMIN,
             **_arguments.MIGRATION,
             **_arguments.RUN,
+            **_arguments.STEPS,
+            **_arguments.REHEARSAL,
+            **_arguments.PULL,
+            **_arguments.APPLY,
             "release": {"type": "str", "default": ""},
             "max_age": {"type": "float", "default": 24},
             "rehearse": {"type": "bool", "default": True},
             "declared_checks": {"type": "int", "default": 0},
             "receivers": {"type": "list", "elements": "dict", "default": []},
             "gate": {"type": "str", "choices": list(_readiness.GATES), "default": "none"},
-            "migration_apply_command": {"type": "list", "elements": "str", "default": []},
-            "lock_timeout": {"type": "float", "default": 5},
-            "step_timeout": {"type": "float", "default": 120},
-            "rehearsal_data_limit": {"type": "int", "default": 20000000},
-            "pull_timeout": {"type": "float", "default": 300},
         },
         supports_check_mode=True,
     )

@@ -8,6 +8,7 @@ The last part has the database on the first host; the application on the others 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from fleet import PROJECT, Fleet, Host, ensure_images
 from schedgen_lab import engine
+from schedgen_lab.settings import SUPPORT_IMAGES
 
 HOSTS = 3
 QUICK_JOURNAL = "/var/lib/schedgen-rollback/shop/runs/*-quick/journal.jsonl"
@@ -341,3 +343,36 @@ def test_the_code_alone_goes_back_past_the_host_of_the_database(damaged: Fleet) 
     assert done.returncode == 0, done.stdout
     assert versions(damaged)[1:] == ["v1", "v1"]
     assert int(damaged[0].sql(WRITTEN_BY_V2)) > 3
+
+
+def test_a_restore_point_is_proven_on_another_host(damaged: Fleet) -> None:
+    """In a server of its own there, with nothing of the application; the live database and its host see nothing."""
+    server, drilled = damaged[0], damaged[2]
+    drill: dict[str, Any] = {"rollback_hosts": "host01", "rollback_drill_host": "host03"}
+    started = server.run("docker inspect --format '{{.State.StartedAt}}' shop-host01-db-1")
+    missing = damaged.playbook("restore-drill", **drill)
+    assert missing.returncode != 0
+    assert 'The drill on host03 failed at "Drill | Start a server"' in text(missing)
+
+    damaged.load(drilled, SUPPORT_IMAGES["postgres"])
+    done = damaged.playbook("restore-drill", "-v", **drill)
+    assert done.returncode == 0, done.stdout
+    events = server.run("cat /var/lib/schedgen-rollback/shop/restore_points/*/events.jsonl").splitlines()
+    proof = next(event for event in map(json.loads, reversed(events)) if event["event"] == "proven")
+    assert proof["host"] == "host03"
+    assert proof["seconds"] > 0
+    assert server.run("docker inspect --format '{{.State.StartedAt}}' shop-host01-db-1") == started
+    assert server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE '%restored%'") == "0"
+    assert drilled.run("docker ps -a --filter name=schedgen-rollback-drill --format '{{.Names}}'") == ""
+    assert drilled.run("ls -A /var/lib/schedgen-rollback-drill") == ""
+    assert server.run("ls /var/lib/schedgen-rollback/shop/runs/*/drill.tar", check=False) == ""
+
+    # A dump that is damaged on its host is found on the other one, and it is recorded.
+    server.run(
+        "f=$(ls /var/lib/schedgen-rollback/shop/restore_points/*/database/dump/*.dat.* | head -1) && echo x >> $f"
+    )
+    damaged_dump = damaged.playbook("restore-drill", **drill)
+    assert damaged_dump.returncode != 0
+    events = server.run("cat /var/lib/schedgen-rollback/shop/restore_points/*/events.jsonl").splitlines()
+    assert json.loads(events[-1])["event"] == "not proven"
+    assert drilled.run("docker ps -a --filter name=schedgen-rollback-drill --format '{{.Names}}'") == ""
