@@ -229,6 +229,19 @@ options:
     default: []
 """
 
+    VALUES = r"""
+options:
+  environment:
+    description:
+      - Other values of variables in the project's env files, with images, or alone. A variable is changed in the file
+        that assigns it, and added to the project's own env file where none does.
+      - Every service that carries code and reads one of them is replaced. No value is shown, except a
+        database host that could not be tried.
+      - A JSON object as text. Ansible hides it as a whole then, and not each of its values wherever that occurs.
+    type: str
+    default: ''
+"""
+
     PULL = r"""
 options:
   pull_timeout:

@@ -76,4 +76,6 @@ REHEARSAL: dict[str, Any] = {"rehearsal_data_limit": {"type": "int", "default": 
 
 APPLY: dict[str, Any] = {"migration_apply_command": {"type": "list", "elements": "str", "default": []}}
 
+VALUES: dict[str, Any] = {"environment": {"type": "str", "default": "", "no_log": True}}
+
 PULL: dict[str, Any] = {"pull_timeout": {"type": "float", "default": 300}}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _dotenv, _files, _targets
+from ansible_collections.schedgen.rollback.plugins.module_utils._compose import Project
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import FileRecord
 from ansible_collections.schedgen.rollback.plugins.module_utils._releases import Running
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import sha256_of, write_file
@@ -26,6 +27,9 @@ def values_of(text: str) -> dict[str, str]:
         found = None
     if not isinstance(found, dict) or any(isinstance(value, (dict, list)) for value in found.values()):
         raise ValueError("the values of variables are no object of names and plain values")
+    empty = sorted(str(name) for name, value in found.items() if value is None)
+    if empty:
+        raise ValueError(f"{', '.join(empty)} has no value: '' is an empty one")
     return {str(name): value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
 
 
@@ -36,6 +40,11 @@ class Values:
     values: Mapping[str, str] = field(repr=False)
     source: str
     staging: str
+
+
+def values_in(text: str, staging: str, kept: str = "") -> Values:
+    """Return the values that a module's argument names; ``kept`` is the folder that keeps the files that change."""
+    return Values(values_of(text), os.path.join(kept or staging, "environment"), staging)
 
 
 def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, pull: bool, timeout: float) -> Target:
@@ -59,9 +68,16 @@ def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, p
     changed = _write(running, records, values, copies, source)
     staged = _targets.stage_records(staging, source, replace(release, files=changed))
     after = staged.hashes()
-    affected = [name for name, digest in after.items() if digest != before.get(name)]
+    read = [name for name, digest in after.items() if digest != before.get(name)]
+    # What was written already, and never started: by a run that was killed, or by hand.
+    behind = [
+        name
+        for name, entry in running.release.services.items()
+        if entry.code and entry.files_hash and entry.config_hash and entry.files_hash != entry.config_hash
+    ]
+    affected = [*read, *(name for name in behind if name not in read)]
     names = ", ".join(sorted(values))
-    if changed and not affected:
+    if changed and not read:
         raise TargetError(f"no service of the project reads {names}: nothing would be different")
     rendered = staged.config()
     services = {} if target.name == _targets.RUNNING else dict(target.release.services)
@@ -74,7 +90,7 @@ def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, p
             warnings.append(f"{name} reads {names} as well and carries no code: it runs on with the old value")
             continue
         reference = _targets.compose_reference(staged, rendered, name)
-        if reference != _targets.compose_reference(running.project, running.rendered, name):
+        if reference != entry.reference:
             facts = _targets.named_image(client, name, reference, pull=pull, timeout=timeout)
             entry = _targets.service_with(running, name, reference, facts)
         services[name] = entry
@@ -91,13 +107,26 @@ def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, p
     )
 
 
+def _loaded(project: Project) -> set[str]:
+    """Return the env files that Compose reads for a project, and those that its services name; not what lies beside."""
+    chosen, _absent = _files.compose_files(project)
+    loaded = set(project.env_files or (".env",))
+    for path in set(chosen) - loaded:
+        with open(_files.full_path(project.src, path), encoding="utf-8") as stream:
+            loaded |= {name for name in _files.named_in(stream.read(), project.src) if _files.kind_of(name) == "env"}
+    return loaded
+
+
 def _write(
     running: Running, records: Sequence[FileRecord], values: Mapping[str, str], copies: str, source: str
 ) -> tuple[FileRecord, ...]:
     """Write the files that change, of which there are ``copies``, into ``source``; return what describes them."""
     texts = {}
+    loaded = _loaded(running.project)
     for entry in records:
-        if entry.kind == "env" and entry.stored:
+        if entry.path in loaded and entry.link:
+            raise TargetError(f"{entry.path} is a link to {entry.link}: change that file, and deploy")
+        if entry.path in loaded:
             with open(os.path.join(copies, entry.stored), encoding="utf-8") as stream:
                 texts[entry.path] = stream.read()
     own = (running.project.env_files or (".env",))[-1]

@@ -63,6 +63,10 @@ def action(switches: Sequence[Mapping[str, Any]], name: str, to: str) -> Action:
     if bool(declared.get("command")) is bool(declared.get("url")):
         raise ValueError(f"{WAYS[to]} of {name} has to have either 'command' or 'url'")
     command = declared.get("command") or ()
+    if any(isinstance(word, bool) for word in command):
+        raise ValueError(
+            f"{WAYS[to]} of {name}: a word of 'command' is a truth value in YAML: put quotes around off and on"
+        )
     if isinstance(command, str) or not all(isinstance(word, (str, int, float)) for word in command):
         raise ValueError(f"{WAYS[to]} of {name}: 'command' is a list of words, without a shell")
     status = declared.get("status", Action.status)

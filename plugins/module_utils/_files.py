@@ -89,7 +89,8 @@ def _small_file(path: str) -> bool:
     return os.path.isfile(path) and os.path.getsize(path) <= FILE_SIZE
 
 
-def _kind(path: str) -> str:
+def kind_of(path: str) -> str:
+    """Return what a file is by its name: compose, env or configuration."""
     if path.endswith((".yml", ".yaml")):
         return "compose"
     name = os.path.basename(path)
@@ -123,7 +124,7 @@ def find(
     for path in [name for name, kind in kinds.items() if kind == "compose"]:
         with contextlib.suppress(OSError, UnicodeDecodeError), open(full_path(src, path), encoding="utf-8") as stream:
             for name in sorted(named_in(stream.read(), src)):
-                kinds.setdefault(name, _kind(name))
+                kinds.setdefault(name, kind_of(name))
     secrets = _files_of(rendered, "secrets")
     writable = _writable_folders(rendered)
     for source in sorted({*_mounted(rendered), *secrets}):
@@ -162,7 +163,9 @@ def find(
                     f"{path} ({kind} in git) is larger than {FILE_SIZE >> 20} MB or no plain file: it was not recorded"
                 )
     # Whatever brought an env file here: its values are not to be shown.
-    told = {path: "env" if _kind(path) == "env" and kind != "secret" else kind for path, kind in sorted(kinds.items())}
+    told = {
+        path: "env" if kind_of(path) == "env" and kind != "secret" else kind for path, kind in sorted(kinds.items())
+    }
     return Found(told, tuple(absent), tuple(notes))
 
 

@@ -265,12 +265,15 @@ def verdict(findings: Sequence[Finding]) -> str:
     return ("ready", "ready with warnings", "not ready")[worst]
 
 
-def stopped(findings: Sequence[Finding], gate: str) -> list[Finding]:
-    """Return the findings that a gate does not let pass. Raises ValueError for an unknown gate."""
+def stopped(findings: Sequence[Finding], gate: str, topics: Sequence[str] = ()) -> list[Finding]:
+    """Return the findings that a gate does not let pass, of these topics where some are named.
+
+    Raises ValueError for an unknown gate.
+    """
     if gate not in GATES:
         raise ValueError(f"the gate '{gate}' is none of {', '.join(GATES)}")
     grades = {"none": (), "blocker": ("blocker",), "warning": ("blocker", "warning")}[gate]
-    return [finding for finding in findings if finding.grade in grades]
+    return [finding for finding in findings if finding.grade in grades and (not topics or finding.topic in topics)]
 
 
 def lines(findings: Sequence[Finding]) -> list[str]:

@@ -14,6 +14,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import St
 # The plan of the database in a run's folder, where one is part of the run.
 DATABASE_PLAN = "database_plan.json"
 # The steps of a host that stops until the database has gone back on another one, and that starts again without that.
+# The step of a declared feature that is switched.
+FEATURE = "feature switch"
 STOP, START_AGAIN = "stop for the database", "start again"
 
 
@@ -107,4 +109,13 @@ def release_after(store: Store, point: str) -> str:
         if switches:
             released = [str(entry["release"]) for entry in journal if entry["step"] == "release"]
             return released[-1] if released and switches[-1].get("target") == point else ""
+    return ""
+
+
+def feature(store: Store, name: str) -> str:
+    """Return what the last switch of a declared feature came to (off or on), '' where none is known."""
+    for run in reversed(store.runs()):
+        for entry in reversed(store.read_journal(run)):
+            if entry["step"] == FEATURE and entry["status"] == "done" and entry.get("feature") == name:
+                return str(entry["to"])
     return ""

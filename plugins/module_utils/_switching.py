@@ -280,6 +280,9 @@ def _file_diffs(running: _releases.Running, target: _targets.Target) -> tuple[tu
     recorded = {entry.path: entry.stored for entry in target.release.files if entry.stored}
     changed = []
     for path, kind in sorted(kinds.items()):
+        # Outside the project nothing changes but what the target has recorded, or knows to have been absent.
+        if os.path.isabs(path) and path not in recorded and path not in target.release.absent:
+            continue
         before = _text(_files.full_path(running.project.src, path))
         staged = (
             os.path.join(target.source, recorded.get(path, ""))

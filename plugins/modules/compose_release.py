@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - schedgen.rollback.project
   - schedgen.rollback.project.database
   - schedgen.rollback.project.run
+  - schedgen.rollback.project.values
   - schedgen.rollback.project.pull
   - schedgen.rollback.attributes
 attributes:
@@ -49,15 +50,6 @@ options:
       - Where to go. A restore point's id, a git tag or commit, or images per service as
         C(service=tag,service=sha256:...,service=repository:tag).
       - Needed for O(state=prepared), where O(environment) is empty.
-    type: str
-    default: ''
-  environment:
-    description:
-      - Other values of variables in the project's env files, with O(state=prepared) and images, or alone. A variable is
-        changed in the file that assigns it, and added to the project's own env file where none does.
-      - Every service that carries code and reads one of them is replaced. No value is shown, except a
-        database host that could not be tried.
-      - A JSON object as text. Ansible hides it as a whole then, and not each of its values wherever that occurs.
     type: str
     default: ''
   accept_schema:
@@ -230,8 +222,7 @@ def prepare(
     staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=parent)
     # What is carried out later has to be there then.
     kept = "" if pretend or not parameters["run"] else store.run_path(parameters["run"])
-    values = _environment.values_of(parameters["environment"])
-    wanted = _environment.Values(values, os.path.join(kept or staging, "environment"), staging)
+    wanted = _environment.values_in(parameters["environment"], staging, kept)
     try:
         prepared, running = _switching.prepare(
             client,
@@ -363,10 +354,10 @@ def main() -> None:
             **_arguments.PROJECT,
             **_arguments.DATABASE,
             **_arguments.RUN,
+            **_arguments.VALUES,
             **_arguments.PULL,
             "state": {"type": "str", "choices": ["prepared", "switched"], "required": True},
             "to": {"type": "str", "default": ""},
-            "environment": {"type": "str", "default": "", "no_log": True},
             "accept_schema": {"type": "bool", "default": False},
             "start_first": {"type": "list", "elements": "str", "default": []},
             "start_first_overlap": {"type": "float", "default": 3},

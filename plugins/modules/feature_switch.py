@@ -70,6 +70,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changed:
+  description: Whether it is switched otherwise than the last switch of it by this collection left it.
+  returned: always
+  type: bool
 to:
   description: Whether the feature is off or on now.
   returned: success
@@ -84,6 +88,7 @@ rollback_screen:
   type: dict
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -96,9 +101,10 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _features,
     _libraries,
     _redact,
+    _runs,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, StoreError
 
 
 class SwitchFailed(Exception):
@@ -118,9 +124,17 @@ def carry_out(action: _features.Action, chdir: str) -> str:
     sent = {"data": action.body} if isinstance(action.body, str) else {"json": action.body}
     where = f"{action.method} {_redact.redact_url(action.url)}"
     try:
-        answer = requests.request(
-            action.method, action.url, headers=dict(action.headers), timeout=action.timeout, **sent
-        )
+        with requests.Session() as session:
+            # A proxy of the host's is not meant for this, and what redirects has switched nothing.
+            session.trust_env = False
+            answer = session.request(
+                action.method,
+                action.url,
+                headers=dict(action.headers),
+                timeout=action.timeout,
+                allow_redirects=False,
+                **sent,
+            )
     except requests.exceptions.RequestException as error:
         # Its own text has the whole address, and a login that may be in it.
         raise SwitchFailed(f"{where}: {type(error).__name__}") from error
@@ -140,16 +154,18 @@ def switch(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dic
         headline = f"{name} would be switched {to}: {how}"
         return {"changed": True, "to": to, "said": "", "rollback_screen": {"headline": headline}}
     with store.held(run):
-        _told(store, run, "started", feature=name, to=to, how=how)
+        before = _runs.feature(store, name)
+        if run:
+            store.journal(run, _runs.FEATURE, "started", feature=name, to=to, how=how)
         started = time.monotonic()
         try:
             said = carry_out(action, parameters["chdir"])
         except SwitchFailed as error:
             _told(store, run, "failed", message=str(error), seconds=round(time.monotonic() - started, 3))
             raise
-        _told(store, run, "done", seconds=round(time.monotonic() - started, 3))
+        _told(store, run, "done", feature=name, to=to, seconds=round(time.monotonic() - started, 3))
     return {
-        "changed": True,
+        "changed": before != to,
         "to": to,
         "said": said,
         "rollback_screen": {
@@ -161,8 +177,10 @@ def switch(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dic
 
 
 def _told(store: Store, run: str, status: str, **details: Any) -> None:
+    """Write to the journal where that can be done: what was switched is switched."""
     if run:
-        store.journal(run, "feature switch", status, **details)
+        with contextlib.suppress(OSError, StoreError):
+            store.journal(run, _runs.FEATURE, status, **details)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - schedgen.rollback.project.migration
   - schedgen.rollback.project.run
   - schedgen.rollback.project.steps
+  - schedgen.rollback.project.values
   - schedgen.rollback.project.pull
   - schedgen.rollback.project.apply
   - schedgen.rollback.attributes
@@ -80,6 +81,7 @@ rollback_screen:
   type: dict
 """
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -90,6 +92,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _catalog,
     _compose,
+    _environment,
     _failure,
     _migration_toolbox,
     _migration_tools,
@@ -101,7 +104,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
 from ansible_collections.schedgen.rollback.plugins.module_utils._migration_toolbox import RevertError
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import TEMPORARY, Store, StoreError
 
 
 class ApplyFailed(Exception):
@@ -110,6 +113,10 @@ class ApplyFailed(Exception):
     def __init__(self, reason: str, applied: tuple[str, ...], left: tuple[str, ...]) -> None:
         self.applied, self.left = applied, left
         super().__init__(reason)
+
+
+class Unknown(Exception):
+    """The tool ran, and what it did cannot be read."""
 
 
 def toolbox(store: Store, client: Any, parameters: Mapping[str, Any], *, pull: bool) -> _migration_toolbox.Toolbox:
@@ -122,6 +129,8 @@ def toolbox(store: Store, client: Any, parameters: Mapping[str, Any], *, pull: b
         target = _targets.resolve(
             client, store, application, running, parameters["release"], staging, pull=pull, timeout=timeout
         )
+        values = _environment.values_in(parameters["environment"], staging)
+        target = _environment.lay_over(client, values, running, target, pull=pull, timeout=timeout)
         return _migration_toolbox.of_target(client, parameters, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -149,14 +158,17 @@ def apply(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict
     if parameters["run"]:
         store.journal(parameters["run"], "migrate", "started", command=command)
     ran = tools.run(argv, on_timeout=_migration_toolbox.end_sessions(login))
-    after, facts = _schema.catalogue(login, before)
-    now = _schema.history(login, tools.settings)
+    bad = bool(ran.rc or ran.timed_out)
+    try:
+        after, facts = _schema.catalogue(login, before)
+        now = _schema.history(login, tools.settings)
+    except _postgres.DatabaseError as error:
+        _told(store, parameters["run"], "failed", message=str(error))
+        raise Unknown(f"{command} {ran.reason if bad else 'ended well'}, and then the database: {error}") from error
     applied = tuple(_migration_tools.since(tool, now, recorded)[0] or ())
     compared = _catalog.compare(before, after, added=applied, facts=facts)
-    if parameters["run"]:
-        status = "failed" if ran.rc or ran.timed_out else "done"
-        store.journal(parameters["run"], "migrate", status, applied=list(applied), seconds=round(ran.seconds, 3))
-    if ran.rc or ran.timed_out:
+    _told(store, parameters["run"], "failed" if bad else "done", applied=list(applied), seconds=round(ran.seconds, 3))
+    if bad:
         raise ApplyFailed(
             f"{command} {ran.reason}", applied, tuple(difference.told for difference in compared.differences)
         )
@@ -165,7 +177,7 @@ def apply(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict
         lines += [f"What still runs cannot live with this: {reason}" for reason in compared.reasons]
     told = f"{_words.times(len(applied), 'migration')} of {release} applied" if applied else f"{release} has no new one"
     return {
-        "changed": bool(applied),
+        "changed": bool(applied or compared.differences),
         "applied": list(applied),
         "verdict": compared.verdict,
         "seconds": round(ran.seconds, 3),
@@ -183,6 +195,13 @@ def apply(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict
     }
 
 
+def _told(store: Store, run: str, status: str, **details: Any) -> None:
+    """Write to the journal where that can be done: what the tool did is done."""
+    if run:
+        with contextlib.suppress(OSError, StoreError):
+            store.journal(run, "migrate", status, **details)
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -193,6 +212,7 @@ def main() -> None:
             **_arguments.MIGRATION,
             **_arguments.RUN,
             **_arguments.STEPS,
+            **_arguments.VALUES,
             **_arguments.PULL,
             **_arguments.APPLY,
             "release": {"type": "str", "required": True},
@@ -227,13 +247,24 @@ def main() -> None:
             changed=bool(error.applied or error.left),
             applied=list(error.applied),
         )
+    except Unknown as error:
+        module.fail_json(
+            msg=_failure.explain(
+                f"What the migrations of {parameters['release']} did is not known: {error}.",
+                "They may be applied, all of them or some. No service was replaced: what ran before runs.",
+                "Look at the database. Run again, what is still pending is applied."
+                f" Back: ansible-playbook database-rollback.yml -e rollback_to={parameters['safety']}",
+            ),
+            changed=True,
+        )
     except EXPECTED as error:
         module.fail_json(
             msg=_failure.explain(
                 f"The migrations were not applied: {error}.",
                 "The database is as it was, and no service was replaced.",
                 next_step(error, "Mend the cause and run it again."),
-            )
+            ),
+            applied=[],
         )
     module.exit_json(**result)
 

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - schedgen.rollback.project.admin
   - schedgen.rollback.project.steps
   - schedgen.rollback.project.rehearsal
+  - schedgen.rollback.project.values
   - schedgen.rollback.project.pull
   - schedgen.rollback.project.apply
   - schedgen.rollback.attributes
@@ -75,6 +76,12 @@ options:
     type: str
     choices: [none, blocker, warning]
     default: none
+  gate_topics:
+    description:
+      - The topics of findings that O(gate) stops, for instance V(migrations). Empty for all of them.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -124,6 +131,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _arguments,
     _compose,
+    _environment,
     _failure,
     _git,
     _images,
@@ -228,6 +236,14 @@ class Readiness:
                 pull=not self.pretend,
                 timeout=self.parameters["pull_timeout"],
             )
+            target = _environment.lay_over(
+                self.client,
+                _environment.values_in(self.parameters["environment"], staging),
+                self.running,
+                target,
+                pull=not self.pretend,
+                timeout=self.parameters["pull_timeout"],
+            )
         except (_targets.TargetError, _compose.ProjectError, _git.GitError) as error:
             return [Finding("release", "blocker", str(error), "Mend what is named, or name another release.")]
         finally:
@@ -284,7 +300,7 @@ def judge(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> tupl
     readiness = Readiness(store, parameters, pretend=pretend)
     point, found = readiness.look()
     verdict = _readiness.verdict(found)
-    stopped = _readiness.stopped(found, parameters["gate"])
+    stopped = _readiness.stopped(found, parameters["gate"], parameters["gate_topics"])
     release = parameters["release"] or readiness.running.release.label
     changed = bool(point) and not pretend
     if changed:
@@ -326,6 +342,7 @@ def main() -> None:
             **_arguments.RUN,
             **_arguments.STEPS,
             **_arguments.REHEARSAL,
+            **_arguments.VALUES,
             **_arguments.PULL,
             **_arguments.APPLY,
             "release": {"type": "str", "default": ""},
@@ -334,6 +351,7 @@ def main() -> None:
             "declared_checks": {"type": "int", "default": 0},
             "receivers": {"type": "list", "elements": "dict", "default": []},
             "gate": {"type": "str", "choices": list(_readiness.GATES), "default": "none"},
+            "gate_topics": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -56,6 +56,11 @@ def test_a_feature_is_turned_off_and_on_again_when_that_did_not_help(at_v1: str,
                 "turn_off": {"command": compose("stop", "frontend")},
                 "turn_on": {"command": compose("start", "frontend")},
             },
+            {
+                "name": "stuck",
+                "turn_off": {"command": compose("stop", "frontend")},
+                "turn_on": {"url": f"{web.url}/refuse"},
+            },
         ]
         planned = lab.playbook(
             "feature-switch", "--check", rollback_feature="pages", rollback_feature_switches=switches
@@ -75,9 +80,18 @@ def test_a_feature_is_turned_off_and_on_again_when_that_did_not_help(at_v1: str,
             "feature-switch", rollback_feature="pages", rollback_health_deadline=5, rollback_feature_switches=switches
         )
         assert back.rc == 2, back.screen
-        assert "The feature was switched, and is switched back" in back.text
+        assert "Afterwards the feature was switched back" in back.text
         lab.wait_until(lambda: not lab.unhealthy(), "the frontend runs again")
         assert lab.reports()[-1]["outcome"] == "failed"
+
+        stuck: dict[str, Any] = {"rollback_feature": "stuck", "rollback_health_deadline": 5}
+        left = lab.playbook("feature-switch", rollback_feature_switches=switches, **stuck)
+        assert left.rc == 2, left.screen
+        assert "The feature could NOT be switched back, and is off: What happened: stuck could not be" in left.text
+        same = lab.playbook("feature-switch", rollback_feature_switches=switches, **stuck)
+        assert (same.rc, "The feature was off before already, and stays so" in same.text) == (2, True), same.screen
+        lab.docker("start", "schedgen-frontend-1")
+        lab.wait_until(lambda: not lab.unhealthy(), "the frontend runs again")
 
         refused = lab.playbook(
             "feature-switch", rollback_feature="editor", rollback_feature_to="on", rollback_feature_switches=switches
@@ -86,7 +100,7 @@ def test_a_feature_is_turned_off_and_on_again_when_that_did_not_help(at_v1: str,
         assert "editor could not be switched on" in refused.text
     unknown = lab.playbook("feature-switch", rollback_feature="other", rollback_feature_switches=switches)
     assert unknown.rc == 2
-    assert "no feature switch 'other' is declared in rollback_feature_switches: editor, pages" in unknown.text
+    assert "no feature switch 'other' is declared in rollback_feature_switches: editor, pages, stuck" in unknown.text
     assert lab.unhealthy() == []
 
 
@@ -109,6 +123,13 @@ def test_a_value_is_deployed_and_taken_back(at_v1: str) -> None:
     assert back.rc == 0, back.screen
     assert ENV.read_text() == before
     assert set(versions().values()) == {"v1"}
+
+    # Written and never started: by hand, or by a run that was killed.
+    ENV.write_text(before + "TAG=v1.1\n")
+    finished = lab.playbook("hotfix-deploy", rollback_deploy_env="TAG=v1.1")
+    assert finished.rc == 0, finished.screen
+    assert set(versions().values()) == {"v1.1"}
+    assert lab.reports()[-1]["outcome"] == "success"
 
 
 def test_a_value_with_which_nothing_starts_is_taken_back_by_itself(at_v1: str) -> None:  # noqa: ARG001

@@ -64,6 +64,7 @@ def test_what_is_declared_is_read(declared: dict[str, Any], wanted: Action) -> N
         ("editor", "off", {"status": 200}, "either 'command' or 'url'"),
         ("editor", "off", {"command": ["x"], "url": "http://h"}, "either 'command' or 'url'"),
         ("editor", "off", {"command": "flag off"}, "a list of words, without a shell"),
+        ("editor", "off", {"command": ["flag", "editor", False]}, "put quotes around off and on"),
         ("editor", "off", {"cmd": ["x"]}, "unknown cmd"),
         ("editor", "off", {"url": "http://h", "status": ["ok"]}, "invalid literal"),
         ("editor", "off", {"url": "http://h", "timeout": 0}, "between 0 and 3600"),

@@ -192,6 +192,8 @@ def test_verdict_and_gate(grades: list[str], verdict: str, stopped: list[int]) -
     found = [Finding("topic", grade, "told") for grade in grades]
     assert _readiness.verdict(found) == verdict
     assert [len(_readiness.stopped(found, gate)) for gate in _readiness.GATES] == stopped
+    assert [len(_readiness.stopped(found, gate, ["topic", "x"])) for gate in _readiness.GATES] == stopped
+    assert [len(_readiness.stopped(found, gate, ["other"])) for gate in _readiness.GATES] == [0, 0, 0]
 
 
 def test_an_unknown_gate_is_refused() -> None:

@@ -14,6 +14,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
 from ansible_collections.schedgen.rollback.plugins.module_utils._runs import (
     START_AGAIN,
     STOP,
+    feature,
     interrupted_target,
     is_third,
     last_stop,
@@ -124,3 +125,12 @@ def test_the_release_after_the_last_switch_is_that_of_its_target(tmp_path: Path,
     store.journal(FIRST, "release", "done", release="old")
     store.journal(SECOND, "release", "done", release="abc")
     assert release_after(store, point) == release
+
+
+def test_where_a_feature_was_switched_to_last(tmp_path: Path) -> None:
+    store = store_with(tmp_path, {FIRST: [], SECOND: []})
+    store.journal(FIRST, "feature switch", "done", feature="editor", to="off")
+    store.journal(FIRST, "feature switch", "done", feature="payment", to="off")
+    store.journal(SECOND, "feature switch", "done", feature="editor", to="on")
+    store.journal(SECOND, "feature switch", "failed", feature="payment", to="on")
+    assert [feature(store, name) for name in ("editor", "payment", "other")] == ["on", "off", ""]
