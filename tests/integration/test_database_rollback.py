@@ -90,6 +90,7 @@ def test_a_target_that_does_not_get_healthy_puts_database_and_release_back(at_v1
     assert running() == images_of(at_v1)
 
 
+@pytest.mark.thorough
 def test_what_another_deployment_has_damaged_is_restored_again(at_v1: str) -> None:
     good = live()
     for _time in range(2):

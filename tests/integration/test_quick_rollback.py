@@ -434,6 +434,7 @@ def test_a_host_that_is_killed_when_the_release_is_there_stays_there_in_the_next
     assert_runs(images_of(newest))
 
 
+@pytest.mark.thorough
 def test_an_undo_brings_the_release_back_and_is_undone(at_v1: str) -> None:
     deploy("v1.1")
     bad = {name: images for name, images in lab.running_images().items() if name in lab.CODE_SERVICES}
