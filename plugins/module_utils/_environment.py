@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import _dotenv, _files, _targets
 from ansible_collections.schedgen.rollback.plugins.module_utils._compose import Project
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import FileRecord
-from ansible_collections.schedgen.rollback.plugins.module_utils._releases import Running
-from ansible_collections.schedgen.rollback.plugins.module_utils._store import sha256_of, write_file
+from ansible_collections.schedgen.rollback.plugins.module_utils._releases import Application, Running
+from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store, sha256_of, write_file
 from ansible_collections.schedgen.rollback.plugins.module_utils._targets import Target, TargetError
 
 
@@ -33,30 +33,47 @@ def values_of(text: str) -> dict[str, str]:
     return {str(name): value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
 
 
-@dataclass(frozen=True)
-class Values:
-    """What variables are to be: ``source`` is the folder that gets the changed files, ``staging`` an empty one."""
+def resolve(
+    client: Any,
+    store: Store,
+    application: Application,
+    running: Running,
+    name: str,
+    staging: str,
+    *,
+    values: Mapping[str, str],
+    pull: bool,
+    timeout: float,
+    kept: str = "",
+) -> Target:
+    """Resolve ``name`` as ``_targets.resolve`` does, with other values of variables in the target's env files.
 
-    values: Mapping[str, str] = field(repr=False)
-    source: str
-    staging: str
+    ``kept`` is the folder that keeps the files that change, where they are needed later. Raises what that one raises,
+    and ValueError for what an env file cannot hold.
+    """
+    target = _targets.resolve(client, store, application, running, name, staging, pull=pull, timeout=timeout)
+    if not values:
+        return target
+    source = os.path.join(kept or staging, "environment")
+    return _lay_over(client, running, target, values, source, staging, pull=pull, timeout=timeout)
 
 
-def values_in(text: str, staging: str, kept: str = "") -> Values:
-    """Return the values that a module's argument names; ``kept`` is the folder that keeps the files that change."""
-    return Values(values_of(text), os.path.join(kept or staging, "environment"), staging)
-
-
-def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, pull: bool, timeout: float) -> Target:
+def _lay_over(
+    client: Any,
+    running: Running,
+    target: Target,
+    values: Mapping[str, str],
+    source: str,
+    staging: str,
+    *,
+    pull: bool,
+    timeout: float,
+) -> Target:
     """Return the target with these values in its env files, and with every service along that reads one of them.
 
     A variable is changed in the file that assigns it, and added to the project's own env file where none does. Where a
-    value names another image, that one is meant; ``pull`` allows fetching it, within ``timeout`` seconds. Raises
-    :class:`TargetError`, ValueError for what an env file cannot hold, and what rendering raises.
+    value names another image, that one is meant. ``source`` gets the changed files, ``staging`` is an empty folder.
     """
-    values, source, staging = wanted.values, wanted.source, wanted.staging
-    if not values:
-        return target
     if target.kind != "images":
         raise TargetError(
             f"values of variables go with images, or alone: {target.kind} {target.name} has its own files"
@@ -70,21 +87,18 @@ def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, p
     after = staged.hashes()
     read = [name for name, digest in after.items() if digest != before.get(name)]
     # What was written already, and never started: by a run that was killed, or by hand.
-    behind = [
-        name
-        for name, entry in running.release.services.items()
-        if entry.code and entry.files_hash and entry.config_hash and entry.files_hash != entry.config_hash
-    ]
-    affected = [*read, *(name for name in behind if name not in read)]
+    behind = [name for name, entry in running.release.services.items() if entry.code and entry.otherwise]
+    affected = list(dict.fromkeys([*read, *behind]))
     names = ", ".join(sorted(values))
     if changed and not read:
         raise TargetError(f"no service of the project reads {names}: nothing would be different")
     rendered = staged.config()
-    services = {} if target.name == _targets.RUNNING else dict(target.release.services)
+    services = dict(target.release.services)
+    images_named = set() if target.name == _targets.RUNNING else set(services)
     warnings = list(target.warnings)
     for name in affected:
         entry = running.release.services.get(name)
-        if entry is None or name in services:
+        if entry is None or name in images_named:
             continue
         if not entry.code:
             warnings.append(f"{name} reads {names} as well and carries no code: it runs on with the old value")
@@ -94,7 +108,6 @@ def lay_over(client: Any, wanted: Values, running: Running, target: Target, *, p
             facts = _targets.named_image(client, name, reference, pull=pull, timeout=timeout)
             entry = _targets.service_with(running, name, reference, facts)
         services[name] = entry
-    services = {**target.release.services, **services}
     return replace(
         target,
         name=f"{target.name}, with other values of {names}",

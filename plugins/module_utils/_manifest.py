@@ -77,6 +77,11 @@ class ServiceRelease:
         """Whether a rollback replaces its containers."""
         return self.code or self.along
 
+    @property
+    def otherwise(self) -> bool:
+        """Whether it runs with another configuration than its files have now, as far as both are known."""
+        return bool(self.files_hash and self.config_hash and self.files_hash != self.config_hash)
+
 
 @dataclass(frozen=True)
 class GitRecord:

@@ -193,7 +193,7 @@ def _differences(services: Mapping[str, ServiceRelease], hashes: Mapping[str, st
             sentences.append(f"the containers of {name} differ among themselves")
         if hashes and not service.files_hash:
             sentences.append(f"{name} runs, but the files do not name it")
-        elif service.files_hash and service.config_hash and service.files_hash != service.config_hash:
+        elif service.otherwise:
             sentences.append(
                 f"{name} runs with another configuration than the files give (started as {service.reference})"
             )

@@ -14,9 +14,9 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import St
 # The plan of the database in a run's folder, where one is part of the run.
 DATABASE_PLAN = "database_plan.json"
 # The steps of a host that stops until the database has gone back on another one, and that starts again without that.
+STOP, START_AGAIN = "stop for the database", "start again"
 # The step of a declared feature that is switched.
 FEATURE = "feature switch"
-STOP, START_AGAIN = "stop for the database", "start again"
 
 
 def switches_of(journal: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

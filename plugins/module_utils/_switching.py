@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
+    _environment,
     _files,
     _git,
     _health,
@@ -223,17 +224,29 @@ def prepare(
     pull_timeout: float = 300,
     whole: bool = False,
     volumes: Sequence[str] = (),
-    lay_over: Callable[[_releases.Running, _targets.Target], _targets.Target] = lambda _running, target: target,
+    values: Mapping[str, str] | None = None,
+    kept: str = "",
 ) -> tuple[Prepared, _releases.Running]:
     """Find out everything that can fail, and have everything present; touch nothing that runs.
 
     ``judge`` says whether the target can live with the database's schema. ``whole`` takes every service along but the
-    database's, and ``volumes`` are those whose content goes back with them. ``lay_over`` returns the target with what
-    else is to be different. Raises :class:`PrepareError`, and what reading, resolving and rendering raise.
+    database's, and ``volumes`` are those whose content goes back with them. ``values`` are
+    other ones of variables in env files, and ``kept`` the folder for the files that they change. Raises
+    :class:`PrepareError`, and what reading, resolving and rendering raise.
     """
     running = _releases.read(client, application)
-    target = _targets.resolve(client, store, application, running, name, staging, pull=fetch, timeout=pull_timeout)
-    target = lay_over(running, target)
+    target = _environment.resolve(
+        client,
+        store,
+        application,
+        running,
+        name,
+        staging,
+        values=values or {},
+        pull=fetch,
+        timeout=pull_timeout,
+        kept=kept,
+    )
     if whole:
         target = replace(target, release=target.release.all_along(database_service))
         _refuse_risk(running, target, volumes)

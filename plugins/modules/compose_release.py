@@ -222,7 +222,6 @@ def prepare(
     staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=parent)
     # What is carried out later has to be there then.
     kept = "" if pretend or not parameters["run"] else store.run_path(parameters["run"])
-    wanted = _environment.values_in(parameters["environment"], staging, kept)
     try:
         prepared, running = _switching.prepare(
             client,
@@ -236,9 +235,8 @@ def prepare(
             start_first=parameters["start_first"],
             fetch=not pretend,
             pull_timeout=parameters["pull_timeout"],
-            lay_over=functools.partial(
-                _environment.lay_over, client, wanted, pull=not pretend, timeout=parameters["pull_timeout"]
-            ),
+            values=_environment.values_of(parameters["environment"]),
+            kept=kept,
         )
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -99,7 +99,6 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _postgres,
     _releases,
     _schema,
-    _targets,
     _words,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._failure import EXPECTED, next_step
@@ -125,12 +124,17 @@ def toolbox(store: Store, client: Any, parameters: Mapping[str, Any], *, pull: b
     running = _releases.read(client, application)
     staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=store.root if pull else None)
     try:
-        timeout = parameters["pull_timeout"]
-        target = _targets.resolve(
-            client, store, application, running, parameters["release"], staging, pull=pull, timeout=timeout
+        target = _environment.resolve(
+            client,
+            store,
+            application,
+            running,
+            parameters["release"],
+            staging,
+            values=_environment.values_of(parameters["environment"]),
+            pull=pull,
+            timeout=parameters["pull_timeout"],
         )
-        values = _environment.values_in(parameters["environment"], staging)
-        target = _environment.lay_over(client, values, running, target, pull=pull, timeout=timeout)
         return _migration_toolbox.of_target(client, parameters, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

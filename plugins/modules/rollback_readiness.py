@@ -226,21 +226,14 @@ class Readiness:
         name = self.parameters["release"]
         staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=None if self.pretend else self.store.root)
         try:
-            target = _targets.resolve(
+            target = _environment.resolve(
                 self.client,
                 self.store,
                 self.application,
                 self.running,
                 name,
                 staging,
-                pull=not self.pretend,
-                timeout=self.parameters["pull_timeout"],
-            )
-            target = _environment.lay_over(
-                self.client,
-                _environment.values_in(self.parameters["environment"], staging),
-                self.running,
-                target,
+                values=_environment.values_of(self.parameters["environment"]),
                 pull=not self.pretend,
                 timeout=self.parameters["pull_timeout"],
             )
