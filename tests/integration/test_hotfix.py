@@ -104,7 +104,13 @@ def test_a_feature_is_turned_off_and_on_again_when_that_did_not_help(at_v1: str,
     assert lab.unhealthy() == []
 
 
-def test_a_value_is_deployed_and_taken_back(at_v1: str) -> None:
+@pytest.fixture
+def v1_1_is_here(prepared_lab: None) -> None:  # noqa: ARG001  pytest ignores usefixtures on fixtures
+    """Have the images of v1.1 on this host: one of them is built there, and no registry has it."""
+    lab.lab("deploy", "v1.1")
+
+
+def test_a_value_is_deployed_and_taken_back(v1_1_is_here: None, at_v1: str) -> None:  # noqa: ARG001
     before = ENV.read_text()
     planned = lab.playbook("hotfix-deploy", "--check", "--diff", rollback_deploy_env="TAG=v1.1")
     assert planned.rc == 0, planned.screen
