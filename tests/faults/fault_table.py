@@ -111,6 +111,8 @@ class Fault:
 
 
 CONTROLLER, HOST, SERVER, ALL = "kill controller", "kill host side", "kill PostgreSQL", "kill everything"
+# A write that finds no room at all, and one that finds room for a part of its page.
+_FULL = "No space left|Check free disk space"
 _GONE = r"server closed|terminat|connect|recover|starting up|shut|not running|is running|no address|reset by peer"
 
 
@@ -144,13 +146,13 @@ FAULTS = (
     Fault(HOST, "dump", "waiting for a table", "killed"),
     Fault(HOST, "dump", "its copy is restored", "killed"),
     Fault(SERVER, "dump", "its copy is restored", "fails", _GONE),
-    Fault("disk full", "dump", "tables are written", "fails", "No space left", trouble="small state folder"),
+    Fault("disk full", "dump", "tables are written", "fails", _FULL, trouble="small state folder"),
     Fault("lock held", "dump", "from the beginning", "fails", "lock", trouble="table locked"),
     *_killed("restore", "files are checked", server="either"),
     *_killed(
         "restore", "made, not yet marked", "rows are loaded", "loaded, not yet compared", "compared, not yet marked"
     ),
-    Fault("disk full", "restore", "rows are loaded", "fails", "No space left", trouble="disk fills"),
+    Fault("disk full", "restore", "rows are loaded", "fails", _FULL, trouble="disk fills"),
     Fault("disk full", "restore", "from the beginning", "fails", "are needed beside", trouble="disk is full"),
     Fault("damaged dump", "restore", "truncated", "fails", "damaged", trouble="truncated"),
     Fault("damaged dump", "restore", "one bit flipped", "fails", "damaged", trouble="flipped"),
