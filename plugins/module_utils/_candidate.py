@@ -104,11 +104,15 @@ def last_rollback(points: Iterable[Point]) -> Point | None:
     return max(rollbacks, key=lambda point: point.id, default=None)
 
 
-def good_points(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Return the restore points that could be the candidate if another release ran, newest first."""
+def good_points(points: Sequence[Point], *, code: bool = True) -> tuple[Point, ...]:
+    """Return the restore points that could be the candidate if another release ran, newest first.
+
+    ``code`` tells whether the host has services with code at all: a host of a database alone has none, and its restore
+    points are as good without.
+    """
     newest_first = sorted(points, key=lambda point: point.id, reverse=True)
     bad_releases = _bad_releases(newest_first)
-    return tuple(point for point in newest_first if not _why_not(point, "", bad_releases))
+    return tuple(point for point in newest_first if not _why_not(point, "", bad_releases, code=code))
 
 
 def _bad_releases(newest_first: Sequence[Point]) -> dict[str, Point]:
@@ -197,7 +201,7 @@ def _not_whole(point: Point) -> str:
     return f"it was not completed on all the hosts that were asked for it ({', '.join(point.fleet)})"
 
 
-def _why_not(point: Point, running: str, bad_releases: Mapping[str, Point]) -> str:
+def _why_not(point: Point, running: str, bad_releases: Mapping[str, Point], *, code: bool = True) -> str:
     """Return why ``point`` cannot be the candidate, '' when it can."""
     if point.problem:
         return f"it cannot be used: {point.problem}"
@@ -207,7 +211,7 @@ def _why_not(point: Point, running: str, bad_releases: Mapping[str, Point]) -> s
         return "it is a safety restore point, taken before a rollback"
     if point.bad is not None:
         return f"it is marked bad: {point.bad.reason or 'no reason given'} ({point.bad.at})"
-    if point.release == NOTHING_RUNS:
+    if code and point.release == NOTHING_RUNS:
         return "no service that carries code was running when it was taken"
     if point.release in bad_releases:
         return f"its release is marked bad: {bad_releases[point.release].bad.reason or 'no reason given'}"  # type: ignore[union-attr]

@@ -33,6 +33,11 @@ def values_of(text: str) -> dict[str, str]:
     return {str(name): value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
 
 
+def wanted(name: str, text: str) -> str:
+    """Return what is to be deployed: values alone are for what runs. '' where there is nothing."""
+    return name or (_targets.RUNNING if values_of(text) else "")
+
+
 def resolve(
     client: Any,
     store: Store,

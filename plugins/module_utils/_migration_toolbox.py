@@ -110,18 +110,20 @@ class Toolbox:
                 self.image = wanted.id
         except _libraries.docker().errors.DockerException as error:
             raise _compose.EngineError(f"container {found[0].name} cannot be inspected: {error}") from error
-        self.environment = dict(part.split("=", 1) for part in self.template["Config"].get("Env") or () if "=" in part)
-        self.environment.update(environment or {})
+        # What the image of the container brings by itself, another image brings otherwise, or not at all.
+        brought = _brought(client, self.template["Image"])
+        given = [part for part in self.template["Config"].get("Env") or () if part not in brought]
+        self.environment = _pairs([*_brought(client, self.image), *given]) | dict(environment or {})
         self.logins = _logins.find(self.environment)
-        found_commands = _migration_tools.commands(
+        self.commands = _migration_tools.commands(
             settings.tool,
             self._present(),
             source=settings.source,
             program=settings.program,
             revert=settings.revert,
             show=settings.show,
+            apply=settings.apply,
         )
-        self.commands = replace(found_commands, apply=settings.apply)
 
     @property
     def networks(self) -> list[str]:
@@ -246,6 +248,18 @@ class Toolbox:
             return _migration_tools.steps(self.commands, applied, recorded, path=path)
         except ValueError as error:
             raise RevertError(str(error)) from error
+
+
+def _brought(client: Any, image: str) -> list[str]:
+    """Return the variables that an image brings, none for one that is gone."""
+    try:
+        return list(client.api.inspect_image(image)["Config"].get("Env") or ())
+    except _libraries.docker().errors.ImageNotFound:
+        return []
+
+
+def _pairs(environment: Sequence[str]) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in environment if "=" in part)
 
 
 def of_target(client: Any, parameters: Mapping[str, Any], target: Target) -> Toolbox:

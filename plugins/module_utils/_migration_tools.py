@@ -191,7 +191,7 @@ class Commands:
     """How a tool is called inside the image: ``base`` is the program with what every call needs.
 
     ``revert`` is a user's own command, with the placeholders ``{migration}`` and ``{target}``; ``apply`` one that
-    applies what is pending.
+    applies what is pending. ``no_revert`` says why there is no way back, '' where there is one.
     """
 
     tool: str
@@ -200,6 +200,7 @@ class Commands:
     show: tuple[str, ...] = ()
     apply: tuple[str, ...] = ()
     suffix: tuple[str, ...] = ()
+    no_revert: str = ""
 
 
 @dataclass(frozen=True)
@@ -285,24 +286,27 @@ def commands(
     program: Sequence[str] = (),
     revert: Sequence[str] = (),
     show: Sequence[str] = (),
+    apply: Sequence[str] = (),
 ) -> Commands:
     """Return how ``tool`` is called inside an image that has the files ``present`` (content where it was read).
 
     ``source`` is the declared data source, knexfile, alembic.ini or manage.py; ``program`` replaces what would be
-    detected; ``revert`` and ``show`` are the user's own commands and always win. Raises ValueError when the image
-    lacks what is needed, or the tool cannot go back.
+    detected; ``revert``, ``show`` and ``apply`` are the user's own commands and always win. Raises ValueError when the
+    image lacks what is needed, or the tool cannot go back and no way forward is told either.
     """
     reason = tool_of(tool, "own(name)" if tool == COMMAND else "").cannot_revert
     if revert:
-        return Commands(tool, revert=tuple(revert), show=tuple(show))
+        return Commands(tool, revert=tuple(revert), show=tuple(show), apply=tuple(apply))
     if tool == COMMAND:
-        raise ValueError("with the migration tool 'command' the command that reverts has to be declared")
+        reason = "with the migration tool 'command' the command that reverts has to be declared"
+    if reason and apply:
+        return Commands(tool, show=tuple(show), apply=tuple(apply), no_revert=reason)
     if reason:
         raise ValueError(reason)
     if program:
-        return Commands(tool, tuple(program), show=tuple(show))
+        return Commands(tool, tuple(program), show=tuple(show), apply=tuple(apply))
     found = _FINDERS[tool](present, source)
-    return Commands(tool, found.base, show=tuple(show), suffix=found.suffix)
+    return Commands(tool, found.base, show=tuple(show), apply=tuple(apply), suffix=found.suffix)
 
 
 def show_command(found: Commands) -> tuple[str, ...]:
@@ -366,6 +370,8 @@ def steps(
 
     ``path`` is what :func:`alembic_path` read. Raises ValueError where no such way exists.
     """
+    if found.no_revert:
+        raise ValueError(found.no_revert)
     entry = tool_of(found.tool, "own(name)" if found.tool == COMMAND else "")
     if entry.pointer and not found.revert:
         return _alembic_steps(found, applied, recorded, path)

@@ -95,13 +95,16 @@ def restore_point(
     *,
     max_age: float,
     database: bool,
+    code: bool = True,
+    dumped_at: str = "",
 ) -> tuple[str, list[Finding]]:
     """Return the restore point that a rollback of the next release would go to, '' for none, and how it stands.
 
     ``proofs`` says when each was last proven to restore ('' for never), ``running`` is the release that runs,
-    ``max_age`` is in hours, 0 for no limit.
+    ``max_age`` is in hours, 0 for no limit. ``code`` tells whether the host has services with code,
+    ``dumped_at`` names another host that keeps the database's part.
     """
-    usable = [point for point in _candidate.good_points(points) if point.release == running]
+    usable = [point for point in _candidate.good_points(points, code=code) if point.release == running]
     if not usable:
         return "", [
             Finding(
@@ -115,6 +118,7 @@ def restore_point(
     point = next((point for point in usable if "database" in point.parts), usable[0])
     age = _status.age(point.id, when)
     found = []
+    database = database and not dumped_at
     if database and "database" not in point.parts:
         found.append(
             Finding(
@@ -134,7 +138,8 @@ def restore_point(
             )
         )
     else:
-        found.append(Finding("restore point", "ready", f"restore point {point.id}, {_status.ago(age)} old"))
+        beside = f"; its database part is on {dumped_at}" if dumped_at else ""
+        found.append(Finding("restore point", "ready", f"restore point {point.id}, {_status.ago(age)} old{beside}"))
     if database and "database" in point.parts:
         proven = proofs.get(point.id, "")
         found.append(

@@ -404,12 +404,18 @@ def table(rows_by_host: Mapping[str, Mapping[str, str]]) -> list[str]:
     return lines
 
 
+# As playbooks/vars/failures.yml says it.
+_STOPPED = "was stopped because of another host"
+
+
 def outcome(ending: Ending) -> str:
     """Return the last line of a run: how it ended, and with which exit code."""
     if ending.failed or ending.unreachable:
         code = "exit code 4: unreachable" if ending.unreachable else "exit code 2"
         hosts = [*ending.unreachable, *(host for host in ending.failed if host not in ending.unreachable)]
-        words = _why(ending, hosts[0])
+        told = [_why(ending, host) for host in hosts]
+        # A host that was stopped with the others says nothing of the cause.
+        words = next((text for text in told if _STOPPED not in text), told[0])
         where = "" if ending.hosts <= 1 else f"{host_names(hosts, 24)}: "
         return _line("FAILED", where + words, code)
     if not ending.hosts:

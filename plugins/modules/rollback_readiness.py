@@ -40,7 +40,7 @@ options:
   release:
     description:
       - What is to be deployed, a git tag or commit, or images as service=tag,service=tag.
-      - When empty, only what is there now is judged.
+      - When empty, and without O(environment), only what is there now is judged.
     type: str
     default: ''
   run:
@@ -63,6 +63,11 @@ options:
       - How many health checks are declared for the application.
     type: int
     default: 0
+  dumped_at:
+    description:
+      - The host that keeps the database's part of restore points, where that is another one than this.
+    type: str
+    default: ''
   receivers:
     description:
       - Whether the receivers of messages answer, as RV(schedgen.rollback.send_notice#module:deliveries) says it.
@@ -161,6 +166,7 @@ class Readiness:
         self.running = _releases.read(self.client, self.application)
         self.rendered: Mapping[str, Any] = self.running.rendered
         self.forecast: _readiness.Forecast | None = None
+        self.wanted = _environment.wanted(parameters["release"], parameters["environment"])
         self.told = functools.partial(store.journal, parameters["run"])
 
     def look(self) -> tuple[str, list[Finding]]:
@@ -178,13 +184,15 @@ class Readiness:
             now(),
             max_age=self.parameters["max_age"],
             database=bool(self.parameters["database"]),
+            code=bool(self.parameters["code_services"]),
+            dumped_at=self.parameters["dumped_at"],
         )
         found += more
         dump = point != "" and "database" in self.store.point(point).summary().parts
         if dump:
             found.append(self._room(point))
-        if self.parameters["release"]:
-            found += self._release(dump=dump)
+        if self.wanted:
+            found += self._release(dump=dump or bool(point and self.parameters["dumped_at"]))
         unchecked = [name for name in self._code() if not self._has_check(name)]
         found.append(_readiness.health_checks(unchecked, self.parameters["declared_checks"]))
         return point, [*found, *_readiness.receivers(self.parameters["receivers"])]
@@ -223,7 +231,7 @@ class Readiness:
 
     def _release(self, *, dump: bool) -> list[Finding]:
         """Fetch the release that is to be deployed, and rehearse its migrations."""
-        name = self.parameters["release"]
+        name = self.wanted
         staging = tempfile.mkdtemp(prefix=f"{TEMPORARY}staging-", dir=None if self.pretend else self.store.root)
         try:
             target = _environment.resolve(
@@ -247,7 +255,7 @@ class Readiness:
             for service, entry in target.release.services.items()
             if entry.code and not entry.repo_digests and not _images.is_stored(self.store, entry.image_id)
         )
-        found = [Finding("release", "ready", f"{target.kind} {name}: every image is there")]
+        found = [Finding("release", "ready", f"{target.kind} {target.name}: every image is there")]
         if moving:
             found.append(
                 Finding(
@@ -264,6 +272,8 @@ class Readiness:
         parameters = self.parameters
         if not parameters["database"] or parameters["migration_tool"] == "none":
             return [Finding("migrations", "ready", "no migration tool is declared")]
+        if not self._other_images(target):
+            return [Finding("migrations", "ready", "no image is another one: there is nothing to rehearse")]
         if self.pretend or not parameters["rehearse"]:
             why = "this is check mode" if self.pretend else "that was not wanted"
             return [Finding("migrations", "warning", f"the release's migrations were not rehearsed: {why}")]
@@ -272,6 +282,14 @@ class Readiness:
         except (_migration_toolbox.RevertError, _postgres.DatabaseError, ValueError) as error:
             return [Finding("migrations", "warning", f"the release's migrations were not rehearsed: {error}")]
         return _readiness.migrations(self.forecast, dump=dump)
+
+    def _other_images(self, target: _targets.Target) -> bool:
+        running = self.running.release.services
+        return any(
+            name not in running or running[name].image_id != entry.image_id
+            for name, entry in target.release.services.items()
+            if entry.code
+        )
 
     def _rehearse(self, target: _targets.Target) -> _readiness.Forecast:
         tools = _migration_toolbox.of_target(self.client, self.parameters, target)
@@ -294,7 +312,7 @@ def judge(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> tupl
     point, found = readiness.look()
     verdict = _readiness.verdict(found)
     stopped = _readiness.stopped(found, parameters["gate"], parameters["gate_topics"])
-    release = parameters["release"] or readiness.running.release.label
+    release = readiness.wanted or readiness.running.release.label
     changed = bool(point) and not pretend
     if changed:
         store.append_event(
@@ -342,6 +360,7 @@ def main() -> None:
             "max_age": {"type": "float", "default": 24},
             "rehearse": {"type": "bool", "default": True},
             "declared_checks": {"type": "int", "default": 0},
+            "dumped_at": {"type": "str", "default": ""},
             "receivers": {"type": "list", "elements": "dict", "default": []},
             "gate": {"type": "str", "choices": list(_readiness.GATES), "default": "none"},
             "gate_topics": {"type": "list", "elements": "str", "default": []},

@@ -22,6 +22,7 @@ from schedgen_lab import engine
 from schedgen_lab.settings import SUPPORT_IMAGES
 
 HOSTS = 3
+DEPLOY_JOURNAL = "/var/lib/schedgen-rollback/shop/runs/*-deploy/journal.jsonl"
 QUICK_JOURNAL = "/var/lib/schedgen-rollback/shop/runs/*-quick/journal.jsonl"
 
 
@@ -49,7 +50,7 @@ def at_v1(hosts: Fleet) -> Fleet:
 
     def fresh(host: Host) -> None:
         host.run("rm -rf /var/lib/schedgen-rollback")
-        host.healthy(True)
+        host.sick_with()
         host.deploy("v1")
 
     hosts.each(fresh)
@@ -212,6 +213,62 @@ def test_a_host_that_was_added_later_is_said_to_have_none(bad_v2: Fleet) -> None
     assert versions(bad_v2) == ["v2"] * HOSTS
 
 
+def test_a_deployment_begins_with_a_canary_and_goes_back_where_another_host_fails(at_v1: Fleet) -> None:
+    at_v1[1].sick_with("v2")
+    value = {"rollback_deploy_env": "TAG=v2", "rollback_health_deadline": 5}
+    done = at_v1.playbook("hotfix-deploy", **value)
+    assert done.returncode != 0
+    assert versions(at_v1) == ["v1"] * HOSTS, done.stdout
+    assert "Afterwards it was rolled back (quick): v1 runs, and it is well" in text(done)
+    # The canary had switched, the last host was never touched.
+    switched = [bool(host.run(f"grep -l '\"switch\"' {DEPLOY_JOURNAL}", check=False)) for host in at_v1.hosts]
+    assert switched == [True, True, False]
+    manifests = [host.state("restore_points/*/manifest.json")[0] for host in at_v1.hosts]
+    assert len({manifest["id"] for manifest in manifests}) == 1
+    assert {manifest["purpose"] for manifest in manifests} == {"deploy"}
+
+    at_v1[1].sick_with()
+    again = at_v1.playbook("hotfix-deploy", **value)
+    assert again.returncode == 0, again.stdout
+    assert versions(at_v1) == ["v2"] * HOSTS
+    same = at_v1.playbook("hotfix-deploy", **value)
+    assert (same.returncode, "nothing to do" in text(same)) == (0, True), same.stdout
+    # All of them know the way back.
+    back = at_v1.playbook("quick-rollback")
+    assert back.returncode == 0, back.stdout
+    assert versions(at_v1) == ["v1"] * HOSTS
+
+
+SWITCH = {
+    "name": "editor",
+    "turn_off": {"command": ["sh", "-c", "echo off >> /tmp/feature"]},
+    "turn_on": {"command": ["sh", "-c", "echo on >> /tmp/feature"]},
+}
+
+
+def test_a_feature_is_switched_once_and_back_where_a_host_is_not_well(at_v1: Fleet) -> None:
+    at_v1.each(lambda host: host.run("rm -f /tmp/feature"))
+    asked: dict[str, Any] = {"rollback_feature": "editor", "rollback_feature_switches": [SWITCH]}
+    done = at_v1.playbook("feature-switch", **asked)
+    assert done.returncode == 0, done.stdout
+    assert [host.run("cat /tmp/feature", check=False) for host in at_v1.hosts] == ["off", "", ""]
+    at_v1[2].healthy(False)
+    back = at_v1.playbook("feature-switch", rollback_feature_to="on", rollback_health_deadline=4, **asked)
+    assert back.returncode != 0
+    assert at_v1[0].run("cat /tmp/feature").split() == ["off", "on", "off"]
+    assert "Afterwards the feature was switched back" in text(back)
+
+
+@pytest.mark.thorough
+def test_all_go_along_the_tree_together(bad_v2: Fleet) -> None:
+    for host in bad_v2.hosts:
+        host.sick_with("v2")
+        host.until("docker ps --filter health=unhealthy --quiet | grep -q .")
+    done = bad_v2.playbook("rollback", rollback_health_deadline=5)
+    assert done.returncode == 0, done.stdout
+    assert versions(bad_v2) == ["v1"] * HOSTS
+
+
 # -- the database on one host, the application on the others -----------------------------------------------------------
 
 
@@ -222,7 +279,7 @@ def damaged(hosts: Fleet) -> Fleet:
 
     def fresh(host: Host) -> None:
         host.run("rm -rf /var/lib/schedgen-rollback")
-        host.healthy(True)
+        host.sick_with()
 
     hosts.each(fresh)
     for host in hosts.hosts[1:]:
@@ -376,3 +433,55 @@ def test_a_restore_point_is_proven_on_another_host(damaged: Fleet) -> None:
     events = server.run("cat /var/lib/schedgen-rollback/shop/restore_points/*/events.jsonl").splitlines()
     assert json.loads(events[-1])["event"] == "not proven"
     assert drilled.run("docker ps -a --filter name=schedgen-rollback-drill --format '{{.Names}}'") == ""
+
+
+# The application's own migration tool, with its books in a table.
+BOOKS = "CREATE TABLE done_migrations (name text); INSERT INTO done_migrations VALUES ('first')"
+APPLY = """
+import os, psycopg2
+connection = psycopg2.connect("connect_timeout=5")
+connection.autocommit = True
+cursor = connection.cursor()
+cursor.execute("SELECT count(*) FROM done_migrations WHERE name = 'places'")
+if os.environ["VERSION"] == "v2" and not cursor.fetchone()[0]:
+    cursor.execute("ALTER TABLE visits ADD COLUMN place text")
+    cursor.execute("INSERT INTO done_migrations VALUES ('places')")
+"""
+
+
+@pytest.mark.thorough
+def test_a_deployment_applies_migrations_once_and_from_one_host(damaged: Fleet) -> None:
+    server, first, second = damaged.hosts
+    server.sql(BOOKS)
+    for host in (first, second):
+        host.deploy("v1")
+        host.write("/srv/password", "of-a-test")
+        host.variables = {
+            "rollback_database": "shop",
+            "rollback_database_host": server.address,
+            "rollback_database_password_file": "/srv/password",
+        }
+    tool = {
+        "rollback_migration_tool": "command",
+        "rollback_migration_table": "done_migrations(name)",
+        "rollback_migration_apply_command": ["python3", "-c", APPLY],
+        "rollback_deploy": "web=v2",
+        "rollback_deploy_migrations": "before",
+        "rollback_health_deadline": 5,
+    }
+    damaged.write_inventory()
+    try:
+        second.sick_with("v2")
+        done = damaged.playbook("hotfix-deploy", **tool)
+        assert done.returncode != 0
+        assert [first.version(), second.version()] == ["v1", "v1"], done.stdout
+        assert server.sql("SELECT name FROM done_migrations").split() == ["first", "places"], done.stdout
+        second.sick_with()
+        again = damaged.playbook("hotfix-deploy", **tool)
+        assert again.returncode == 0, again.stdout
+        assert server.sql("SELECT name FROM done_migrations").split() == ["first", "places"]
+        applied = [bool(host.run(f"grep -l '\"migrate\"' {DEPLOY_JOURNAL}", check=False)) for host in damaged.hosts]
+        assert applied == [False, True, False]
+    finally:
+        first.variables = second.variables = {}
+        damaged.write_inventory()

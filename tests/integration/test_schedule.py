@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -373,3 +374,30 @@ def test_systemd_runs_what_is_due_and_makes_up_for_what_was_missed(
     said = controller.run("journalctl", f"--unit={service}", "--no-pager", "--output=cat").stdout
     assert "What happened: " in said
     assert len(bed.store.points()) == 1
+
+
+@pytest.mark.thorough
+def test_cron_runs_what_is_due_and_its_output_is_in_the_log(bed: Bed, controller: systemd_bed.Controller) -> None:
+    systemd_bed.start_cron(controller, bed.folder)
+    now = datetime.strptime(controller.run("date", "+%H:%M:%S").stdout.strip(), "%H:%M:%S")
+    # Cron reads its files once a minute: the next but one minute is sure to be seen.
+    due = now + timedelta(minutes=2)
+    settings = {
+        "rollback_schedule_with": "cron",
+        "rollback_schedule_vars_file": str(bed.variables),
+        "rollback_schedule_backup": due.strftime("%H:%M"),
+        "rollback_schedule_drill": "",
+    }
+    done = controller.playbook(
+        "schedule-backups", "-i", str(bed.folder / "hosts.yml"), "-e", f"@{bed.variables}", "-e", json.dumps(settings)
+    )
+    assert done.returncode == 0, told(done)
+
+    def logged() -> str:
+        return controller.run("journalctl", f"--identifier={NAME}-backup", "--no-pager", "--output=cat").stdout
+
+    systemd_bed.until(lambda: "exit code" in logged(), 200)
+    assert "DONE: pre-deploy-backup.yml finished" in logged()
+    (point,) = bed.store.points()
+    assert point.manifest is not None
+    assert point.manifest.purpose == "scheduled"

@@ -4,7 +4,8 @@
 """A fleet of hosts on one machine: containers with sshd, with an engine of their own or sharing the lab's.
 
 Each host has a Compose project with one service that carries code, at /srv/shop. It is healthy while the file
-/srv/flag/healthy is there, so that a test can make one host's release fail and no other's. With a database, the first
+/srv/flag/healthy is there, and /srv/flag/bad-<version> is not, so that a test can make one host's release fail and no
+other's. With a database, the first
 host has its server and nothing else, and the service on the others writes its version into it all the time.
 """
 
@@ -46,7 +47,7 @@ COMPOSE = """services:
     init: true
     stop_grace_period: 1s
     healthcheck:
-      test: ["CMD", "test", "-e", "/flag/healthy"]
+      test: ["CMD-SHELL", "test -e /flag/healthy && test ! -e /flag/bad-$$VERSION"]
       interval: 1s
       retries: 2
 """
@@ -84,6 +85,8 @@ class Host:
     database: str = ""
     project_folder: str = PROJECT
     flag_folder: str = "/srv/flag"
+    # What the inventory says of it besides.
+    variables: dict[str, Any] = field(default_factory=dict)
 
     def run(self, script: str, *, check: bool = True) -> str:
         """Run a script on the host, past ssh."""
@@ -131,6 +134,12 @@ class Host:
     def healthy(self, yes: bool) -> None:
         """Let what runs, and what is started, be healthy or not."""
         self.run(f"mkdir -p {self.flag_folder} && cd {self.flag_folder} && {'touch' if yes else 'rm -f'} healthy")
+
+    def sick_with(self, *versions: str) -> None:
+        """Let no other versions than these be sick here."""
+        self.run(
+            f"cd {self.flag_folder} && rm -f bad-* && touch healthy {' '.join(f'bad-{name}' for name in versions)}"
+        )
 
     def state(self, pattern: str) -> list[Any]:
         """Return JSON files below the application's records, in the order of their names."""
@@ -225,6 +234,8 @@ class Fleet:
                 "rollback_database_service": "db",
             }
             document["all"]["children"] = {"rollback_database": {"hosts": {first: {}}}}
+        for host in self.hosts:
+            hosts[host.name] |= host.variables
         (self.folder / "inventory.yml").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
     def start(self, count: int, *, own_engines: bool) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fleet import ENGINE
@@ -26,6 +26,14 @@ for group in /sys/fs/cgroup /sys/fs/cgroup/*; do
   mountpoint -q "$group" && mount -o remount,bind,rw "$group" || true
 done
 exec {SYSTEMD} --unit=multi-user.target"""
+
+
+def until(there: Callable[[], bool], seconds: float) -> None:
+    """Wait until something is so. Raises AssertionError where it does not get so."""
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, f"not in {seconds} s"
+        time.sleep(0.2)
 
 
 class Controller:
@@ -52,14 +60,13 @@ class Controller:
         """Return one property of a unit, '' while systemd does not answer yet."""
         return self.run("systemctl", "show", "--value", f"--property={name}", unit, check=False).stdout.strip()
 
-    def until_other(self, unit: str, name: str, *values: str, seconds: float = 120) -> None:
+    def until_other(self, unit: str, name: str, *values: str) -> None:
         """Wait until a property of a unit has none of these values any more."""
-        end = time.monotonic() + seconds
-        while (found := self.shows(unit, name)) in values:
-            if time.monotonic() > end:
-                said = self.run("journalctl", "--no-pager", "--lines=30", f"--unit={unit}", check=False).stdout
-                raise AssertionError(f"{unit}: {name} is still {found!r} after {seconds} s\n{said}")
-            time.sleep(0.2)
+        try:
+            until(lambda: self.shows(unit, name) not in values, 120)
+        except AssertionError as error:
+            said = self.run("journalctl", "--no-pager", "--lines=30", f"--unit={unit}", check=False).stdout
+            raise AssertionError(f"{unit}: {name} is still {self.shows(unit, name)!r}\n{said}") from error
 
     def playbook(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Run a playbook of this repository there, as an operator does."""
@@ -86,3 +93,18 @@ def booted(name: str, *folders: Path) -> Iterator[Controller]:
         yield controller
     finally:
         engine.docker("rm", "--force", "--volumes", name)
+
+
+def start_cron(controller: Controller, folder: Path) -> None:
+    """Start the cron of this machine's Debian there; it is unpacked into a folder that the controller sees."""
+    fetch = ["apt-get", "download", "--quiet", "cron"]
+    if subprocess.run(fetch, cwd=folder, check=False, capture_output=True).returncode:
+        # The list of packages may be old, or not be there yet.
+        subprocess.run(["apt-get", "update", "--quiet"], check=True, capture_output=True)
+        subprocess.run(fetch, cwd=folder, check=True, capture_output=True)
+    (package,) = folder.glob("cron_*.deb")
+    unpacked = folder / "daemon"
+    subprocess.run(["dpkg-deb", "--extract", str(package), str(unpacked)], check=True)
+    controller.run("cp", str(unpacked / "etc/pam.d/cron"), "/etc/pam.d/cron")
+    controller.run("mkdir", "--parents", "/etc/cron.d", "/var/spool/cron/crontabs")
+    controller.run("systemd-run", "--unit=cron", str(unpacked / "usr/sbin/cron"), "-f")

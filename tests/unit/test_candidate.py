@@ -229,6 +229,8 @@ def test_good_points_are_those_that_could_be_chosen() -> None:
         point("7"),
     ]
     assert [entry.id for entry in good_points(points)] == ["7", "1"]
+    # A host without code: nothing that carries code ever runs there.
+    assert [entry.id for entry in good_points(points, code=False)] == ["7", "5", "1"]
 
 
 CREATED = {str(number): f"2026-11-22T1{number}:00:00Z" for number in range(5)}

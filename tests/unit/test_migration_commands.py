@@ -13,6 +13,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._migration_tools
     Commands,
     alembic_path,
     applied_query,
+    apply_command,
     commands,
     history_command,
     own_words,
@@ -189,6 +190,14 @@ def test_how_a_tool_is_called(tool: str, present: dict[str, Any], given: Any, ba
 def test_a_tool_that_cannot_be_called(tool: str, present: dict[str, Any], given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         commands(tool, present, **given)
+
+
+@pytest.mark.parametrize("tool", ["prisma", "command"])
+def test_a_tool_that_only_goes_forward_applies_and_does_not_revert(tool: str) -> None:
+    found = commands(tool, {}, apply=["./migrate", "up"])
+    assert apply_command(found) == ("./migrate", "up")
+    with pytest.raises(ValueError, match=r"no down migrations|has to be declared"):
+        steps(found, ["a", "b"], ["a"])
 
 
 TYPEORM = Commands("typeorm", (BIN,), suffix=("-d", "x.js"))

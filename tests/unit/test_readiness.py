@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _candidate, _readiness
+from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import NOTHING_RUNS
 from ansible_collections.schedgen.rollback.plugins.module_utils._readiness import Finding, Forecast, Held
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
@@ -76,6 +77,23 @@ def test_restore_point(
 def test_without_a_database_no_proof_is_asked_for() -> None:
     _point, found = _readiness.restore_point([point(parts=("release",))], {}, "r1", NOW, max_age=0, database=False)
     assert [finding.grade for finding in found] == ["ready"]
+
+
+def test_a_restore_point_whose_database_is_on_another_host() -> None:
+    chosen, found = _readiness.restore_point(
+        [point(parts=("release",))], {}, "r1", NOW, max_age=0, database=True, dumped_at="db1"
+    )
+    assert (chosen, [(finding.topic, finding.grade) for finding in found]) == (POINT, [("restore point", "ready")])
+    assert "its database part is on db1" in found[0].told
+
+
+def test_a_host_without_code_needs_no_release() -> None:
+    points = [point(release=NOTHING_RUNS)]
+    chosen = [
+        _readiness.restore_point(points, {}, NOTHING_RUNS, NOW, max_age=0, database=True, code=code)[0]
+        for code in (True, False)
+    ]
+    assert chosen == ["", POINT]
 
 
 PENDING = ("AddThing1",)

@@ -462,6 +462,9 @@ def test_table(rows: dict[str, dict[str, str]], expected: list[str]) -> None:
 
 
 FAILURE = timeline.Failure("app1", "Switch", THREE_PARTS)
+STOPPED = timeline.Failure(
+    "app3", "Fail", "What happened: The rollback was stopped because of another host: app1.\nState: x\nNext: y"
+)
 LOST = timeline.Failure("app2", "Ping", "timed out", unreachable=True)
 
 
@@ -495,6 +498,14 @@ LOST = timeline.Failure("app2", "Ping", "timed out", unreachable=True)
         (
             timeline.Ending("q.yml", 1, hosts=2, failed=("app1",), unreachable=("app2",), failures=(FAILURE, LOST)),
             "FAILED: app2, app1: cannot be reached (exit code 4: unreachable)",
+        ),
+        (
+            timeline.Ending("q.yml", 1, hosts=2, failed=("app3", "app1"), failures=(STOPPED, FAILURE)),
+            "FAILED: app3, app1: image registry.example.org/schedgen/backend... (exit code 2)",
+        ),
+        (
+            timeline.Ending("q.yml", 1, hosts=2, failed=("app3",), failures=(STOPPED,)),
+            "FAILED: app3: The rollback was stopped because of another... (exit code 2)",
         ),
         (timeline.Ending("q.yml", 1, hosts=1, failed=("app1",)), "FAILED: q.yml did not finish (exit code 2)"),
         (timeline.Ending("q.yml", 1), "NOTHING DONE: no host matched, so no task ran (exit code 0)"),
