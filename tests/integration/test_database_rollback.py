@@ -37,6 +37,7 @@ def running() -> dict[str, list[str]]:
     return {name: found.get(name, []) for name in lab.CODE_SERVICES}
 
 
+@pytest.mark.thorough
 def test_the_plan_is_the_same_until_somebody_approves_it(at_v1: str) -> None:
     deploy("v2")
     before, database = lab.fingerprint(), what_runs.database()
@@ -73,7 +74,7 @@ def test_nothing_to_change_in_the_database_is_said(at_v1: str) -> None:
     assert at_v1 in refused.text
 
 
-@pytest.mark.parametrize("how", ["revert", pytest.param("restore", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("how", [pytest.param("revert", marks=pytest.mark.thorough), "restore"])
 def test_a_target_that_does_not_get_healthy_puts_database_and_release_back(at_v1: str, how: str) -> None:
     deploy("v2")
     before, code = live(), running()

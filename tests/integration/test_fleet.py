@@ -246,6 +246,7 @@ SWITCH = {
 }
 
 
+@pytest.mark.thorough
 def test_a_feature_is_switched_once_and_back_where_a_host_is_not_well(at_v1: Fleet) -> None:
     at_v1.each(lambda host: host.run("rm -f /tmp/feature"))
     asked: dict[str, Any] = {"rollback_feature": "editor", "rollback_feature_switches": [SWITCH]}
@@ -402,6 +403,7 @@ def test_the_code_alone_goes_back_past_the_host_of_the_database(damaged: Fleet) 
     assert int(damaged[0].sql(WRITTEN_BY_V2)) > 3
 
 
+@pytest.mark.thorough
 def test_a_restore_point_is_proven_on_another_host(damaged: Fleet) -> None:
     """In a server of its own there, with nothing of the application; the live database and its host see nothing."""
     server, drilled = damaged[0], damaged[2]

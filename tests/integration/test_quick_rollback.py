@@ -232,6 +232,7 @@ def test_a_release_started_with_a_tag_from_the_shell_is_left(at_v1: str) -> None
     assert_runs(images_of(at_v1))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("prepared_lab")
 def test_a_restore_point_of_a_release_started_from_the_shell_says_so_and_works() -> None:
     lab.lab("reset", "v1")
@@ -419,6 +420,7 @@ def test_everything_stopped_comes_back(at_v1: str) -> None:
     assert_runs(images_of(at_v1))
 
 
+@pytest.mark.thorough
 def test_a_host_that_is_killed_when_the_release_is_there_stays_there_in_the_next_run() -> None:
     lab.lab("reset", "v1")
     for version in ("v1", "v1.1"):
@@ -456,6 +458,7 @@ def test_there_is_nothing_to_undo_before_a_rollback() -> None:
     assert "No rollback of schedgen is known on this host: there is nothing to undo" in refused.text
 
 
+@pytest.mark.thorough
 def test_the_configuration_alone_goes_back_and_restarts_what_it_concerns(at_v1: str) -> None:
     before = {entry["Name"]: entry["Id"] for entry in lab.containers()}
     lab.lab("deploy", "config-bad")
