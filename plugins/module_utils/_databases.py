@@ -299,7 +299,10 @@ def database_of(store: Store, client: Any, parameters: Mapping[str, Any]) -> Dat
     """
     login = login_of(client, parameters)
     if login is None:
-        raise RestoreError("the application has no database")
+        raise RestoreError(
+            "the application has no database",
+            next_step="quick-rollback.yml takes its code back, and config-rollback.yml its configuration.",
+        )
     user = parameters.get("admin_user") or ""
     path = parameters.get("admin_password_file") or ""
     if not user and login.container is not None and not parameters["database_password_file"]:

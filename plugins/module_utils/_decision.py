@@ -465,7 +465,11 @@ def _branch(seen: Situation, severity: str, policy: Policy) -> Branch:
         return Branch(INCONCLUSIVE, (f"reported: {seen.words}; and everything that was observed is well",))
     if severity == NONE:
         return Branch(NO_ROLLBACK, ("everything that was observed is well",))
-    return go_on(seen, policy.tried) if policy.tried else tree(seen)
+    branch = go_on(seen, policy.tried) if policy.tried else tree(seen)
+    if branch.type != FULL or seen.schema:
+        return branch
+    rejected = (*branch.rejected, (FULL, "the application has no database, and a full rollback goes around one"))
+    return Branch(NO_ROLLBACK if policy.tried else INCONCLUSIVE, branch.reasons[:-1] or branch.reasons, rejected)
 
 
 def decide(evidence: Sequence[Evidence], policy: Policy) -> Decision:

@@ -157,6 +157,7 @@ def test_no_data_is_never_healthy(missing: dict[str, Any]) -> None:
         ("service won't start", {"changed": SAME_IMAGES}, "configuration", "confirm"),
         ("complete system failure", {"services": OTHER_DOWN}, "full", "confirm"),
         ("complete system failure", {"changed": NOTHING}, "full", "confirm"),
+        ("complete system failure", {"changed": NOTHING, "schema": None}, "inconclusive", "ask"),
         ("complete system failure", {}, "quick", "confirm"),
         # it does not make a rollback of what does not differ
         ("500 errors", {"changed": NOTHING}, "inconclusive", "ask"),
@@ -184,7 +185,7 @@ def test_the_operators_words(words: str, changed: dict[str, Any], kind: str, act
         (("quick",), {"corruption": WRONG}, "restore"),
         (("quick",), OUTAGE, "full"),
         (("configuration",), OUTAGE, "full"),
-        (("quick",), {**OUTAGE, "schema": None}, "full"),
+        (("quick",), {**OUTAGE, "schema": None}, "none"),
         (("quick",), {**OUTAGE, "schema": None, "missing": [{"what": "schema", "why": "down"}]}, "full"),
         (("revert",), {**OUTAGE, "schema": REVERTS}, "full"),
         (("restore",), {"corruption": WRONG}, "full"),
