@@ -407,6 +407,12 @@ def test_the_code_alone_goes_back_past_the_host_of_the_database(damaged: Fleet) 
 def test_a_restore_point_is_proven_on_another_host(damaged: Fleet) -> None:
     """In a server of its own there, with nothing of the application; the live database and its host see nothing."""
     server, drilled = damaged[0], damaged[2]
+    # Among all hosts the one with the database drills, and the others have nothing to do.
+    all_of_them = damaged.playbook("restore-drill")
+    assert all_of_them.returncode == 0, all_of_them.stdout
+    assert [len(host.state("runs/*-drill/report.json")) for host in damaged.hosts] == [1, 0, 0]
+    without = damaged.playbook("restore-drill", "--limit", "host02:host03")
+    assert (without.returncode, "The database is on host01" in text(without)) == (2, True), without.stdout
     drill: dict[str, Any] = {"rollback_hosts": "host01", "rollback_drill_host": "host03"}
     started = server.run("docker inspect --format '{{.State.StartedAt}}' shop-host01-db-1")
     missing = damaged.playbook("restore-drill", **drill)
