@@ -468,7 +468,8 @@ def _branch(seen: Situation, severity: str, policy: Policy) -> Branch:
     branch = go_on(seen, policy.tried) if policy.tried else tree(seen)
     if branch.type != FULL or seen.schema:
         return branch
-    rejected = (*branch.rejected, (FULL, "the application has no database, and a full rollback goes around one"))
+    why = "none of these hosts has a database, and it goes around one"
+    rejected = (*branch.rejected, *((name, why) for name in (REVERT, RESTORE, FULL)))
     return Branch(NO_ROLLBACK if policy.tried else INCONCLUSIVE, branch.reasons[:-1] or branch.reasons, rejected)
 
 
@@ -529,6 +530,10 @@ def is_well(decision: Decision) -> bool:
     return decision.type == NO_ROLLBACK and decision.severity in (NONE, MINOR)
 
 
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
 def ending(decision: Decision) -> str:
     """Return what to tell where a run ends with this decision, '' where all is well or there is something to do."""
     if is_well(decision) or decision.action in (GO, CONFIRM):
@@ -551,11 +556,12 @@ def ending(decision: Decision) -> str:
         )
     if decision.action == ASK:
         surer = f" What would make it surer: {'; '.join(decision.needs)}." if decision.needs else ""
+        ruled_out = {name for name, _why in decision.rejected}
+        offered = [name for name in TYPES if name not in ruled_out] or list(TYPES)
         return _failure.explain(
             f"The evidence does not say what to go back with: {because}. Observed: {found}.",
             state,
-            f"Say it: -e rollback_type={', '.join(TYPES[:-1])} or {TYPES[-1]}; or where to:"
-            f" -e rollback_to=<restore point>.{surer}",
+            f"Say it: -e rollback_type={_either(offered)}; or where to: -e rollback_to=<restore point>.{surer}",
         )
     return _failure.explain(
         f"It is not well: {found}. {because}.",

@@ -204,6 +204,19 @@ def migrations(forecast: Forecast, *, dump: bool) -> list[Finding]:
     ]
 
 
+def rehearsed_elsewhere(host: str) -> Finding:
+    """Say who rehearses the migrations in place of this host; ``nowhere`` where no host can."""
+    if host == "nowhere":
+        why = "no host has both the code and the login of a database"
+        return Finding(
+            "migrations",
+            "warning",
+            f"the release's migrations were not rehearsed: {why}",
+            "Tell a host with code how the database is reached: rollback_database, rollback_database_host.",
+        )
+    return Finding("migrations", "ready", f"{host} rehearses them for all")
+
+
 def _no_way(forecast: Forecast) -> str:
     outcome = "failed" if forecast.back == "failed" else "led to another schema"
     return f"taking them back {outcome} in the rehearsal: {'; '.join(forecast.back_reasons)}"

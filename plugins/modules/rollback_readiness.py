@@ -68,6 +68,11 @@ options:
       - The host that keeps the database's part of restore points, where that is another one than this.
     type: str
     default: ''
+  rehearsed_at:
+    description:
+      - The host that rehearses the migrations, where that is another one than this. V(nowhere) where none can.
+    type: str
+    default: ''
   receivers:
     description:
       - Whether the receivers of messages answer, as RV(schedgen.rollback.send_notice#module:deliveries) says it.
@@ -270,6 +275,8 @@ class Readiness:
     def _migrations(self, target: _targets.Target, *, dump: bool) -> list[Finding]:
         """Rehearse there and back, from the release's own image."""
         parameters = self.parameters
+        if parameters["rehearsed_at"] and parameters["migration_tool"] != "none":
+            return [_readiness.rehearsed_elsewhere(parameters["rehearsed_at"])]
         if not parameters["database"] or parameters["migration_tool"] == "none":
             return [Finding("migrations", "ready", "no migration tool is declared")]
         if not self._other_images(target):
@@ -361,6 +368,7 @@ def main() -> None:
             "rehearse": {"type": "bool", "default": True},
             "declared_checks": {"type": "int", "default": 0},
             "dumped_at": {"type": "str", "default": ""},
+            "rehearsed_at": {"type": "str", "default": ""},
             "receivers": {"type": "list", "elements": "dict", "default": []},
             "gate": {"type": "str", "choices": list(_readiness.GATES), "default": "none"},
             "gate_topics": {"type": "list", "elements": "str", "default": []},

@@ -239,6 +239,25 @@ def test_a_deployment_begins_with_a_canary_and_goes_back_where_another_host_fail
     assert versions(at_v1) == ["v1"] * HOSTS
 
 
+@pytest.mark.thorough
+def test_a_host_that_goes_away_while_it_is_deployed_does_not_keep_the_others_from_going_back(at_v1: Fleet) -> None:
+    first, gone, last = at_v1.hosts
+    with at_v1.playing("hotfix-deploy", rollback_deploy_env="TAG=v2", rollback_reason="ticket 4711") as running:
+        gone.until(f"grep -q '\"switch\"' {DEPLOY_JOURNAL}", 120)
+        engine.docker("pause", gone.container)
+        try:
+            screen, _nothing = running.communicate()
+        finally:
+            engine.docker("unpause", gone.container)
+    told = " ".join(screen.split())
+    assert running.returncode != 0
+    assert [first.version(), last.version()] == ["v1", "v1"], screen
+    assert "Afterwards it was rolled back (quick): v1 runs, and it is well. What runs on host02 is not known" in told
+    again = at_v1.playbook("hotfix-deploy", rollback_deploy_env="TAG=v2", rollback_lock_takeover="yes")
+    assert again.returncode == 0, again.stdout
+    assert versions(at_v1) == ["v2"] * HOSTS
+
+
 SWITCH = {
     "name": "editor",
     "turn_off": {"command": ["sh", "-c", "echo off >> /tmp/feature"]},

@@ -87,6 +87,16 @@ def test_a_restore_point_whose_database_is_on_another_host() -> None:
     assert "its database part is on db1" in found[0].told
 
 
+@pytest.mark.parametrize(("host", "grade", "words"), [
+    ("app1", "ready", "app1 rehearses them for all"),
+    ("nowhere", "warning", "were not rehearsed: no host has both"),
+])  # fmt: skip
+def test_another_host_rehearses_or_none(host: str, grade: str, words: str) -> None:
+    found = _readiness.rehearsed_elsewhere(host)
+    assert (found.topic, found.grade) == ("migrations", grade)
+    assert words in found.told
+
+
 def test_a_host_without_code_needs_no_release() -> None:
     points = [point(release=NOTHING_RUNS)]
     chosen = [
