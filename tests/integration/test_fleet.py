@@ -242,7 +242,8 @@ def test_a_deployment_begins_with_a_canary_and_goes_back_where_another_host_fail
 @pytest.mark.thorough
 def test_a_host_that_goes_away_while_it_is_deployed_does_not_keep_the_others_from_going_back(at_v1: Fleet) -> None:
     first, gone, last = at_v1.hosts
-    with at_v1.playing("hotfix-deploy", rollback_deploy_env="TAG=v2", rollback_reason="ticket 4711") as running:
+    asked = {"rollback_deploy_env": "TAG=v2", "rollback_reason": "ticket 4711", "rollback_silence": 15}
+    with at_v1.playing("hotfix-deploy", **asked) as running:
         gone.until(f"grep -q '\"switch\"' {DEPLOY_JOURNAL}", 120)
         engine.docker("pause", gone.container)
         try:
