@@ -280,7 +280,8 @@ class Readiness:
         if not parameters["database"] or parameters["migration_tool"] == "none":
             return [Finding("migrations", "ready", "no migration tool is declared")]
         if not self._other_images(target):
-            return [Finding("migrations", "ready", "no image is another one: there is nothing to rehearse")]
+            told = "no image is another one, and the release changes no schema: a quick rollback is enough"
+            return [Finding("migrations", "ready", told)]
         if self.pretend or not parameters["rehearse"]:
             why = "this is check mode" if self.pretend else "that was not wanted"
             return [Finding("migrations", "warning", f"the release's migrations were not rehearsed: {why}")]
