@@ -36,6 +36,16 @@ attributes:
       - schedgen.rollback.rollback
 """
 
+    # For what an action plugin does on the controller. Named first: what is said first counts.
+    ON_CONTROLLER = r"""
+options: {}
+attributes:
+  action_group:
+    support: none
+    details:
+      - It is about no application, and has none of the options that the group is for.
+"""
+
     # For modules that only look.
     INFO_MODULE = r"""
 options: {}

@@ -15,6 +15,7 @@ description:
 author:
   - schedgen.rollback contributors (@schedgen)
 extends_documentation_fragment:
+  - schedgen.rollback.attributes.on_controller
   - schedgen.rollback.attributes
 options:
   folder:
@@ -38,10 +39,6 @@ options:
     type: str
     required: true
 attributes:
-  action_group:
-    support: none
-    details:
-      - It is about no application, and has none of the options that the group is for.
   action:
     support: full
     description: Runs on the controller.

@@ -131,7 +131,7 @@ def toolbox(store: Store, client: Any, parameters: Mapping[str, Any], *, pull: b
             store,
             application,
             running,
-            parameters["release"] or _targets.RUNNING,
+            parameters["release"],
             staging,
             values=_environment.values_of(parameters["environment"]),
             pull=pull,
@@ -155,7 +155,7 @@ def apply(store: Store, parameters: Mapping[str, Any], *, pretend: bool) -> dict
     argv = _migration_tools.apply_command(tools.commands)
     if not argv:
         raise RevertError(f"no command is known that applies {tool}'s migrations: set rollback_migration_apply_command")
-    release, command = parameters["release"] or _targets.RUNNING, _migration_tools.told(argv)
+    release, command = parameters["release"], _migration_tools.told(argv)
     if pretend:
         headline = f"The migrations of {release} would be applied: {command}"
         return {"changed": True, "applied": [], "seconds": 0.0, "rollback_screen": {"headline": headline}}
@@ -226,8 +226,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    parameters = module.params
-    named = parameters["release"] or _targets.RUNNING
+    parameters = {**module.params, "release": module.params["release"] or _targets.RUNNING}
     try:
         store = Store(parameters["state_dir"], parameters["application"])
         if module.check_mode:
@@ -244,7 +243,7 @@ def main() -> None:
         )
         module.fail_json(
             msg=_failure.explain(
-                f"The migrations of {named} were not applied: {error}.",
+                f"The migrations of {parameters['release']} were not applied: {error}.",
                 f"{stayed}{left} No service was replaced: what ran before runs.",
                 "Mend the release and deploy it again, or take the database back:"
                 f" ansible-playbook database-rollback.yml {back}"
@@ -257,7 +256,7 @@ def main() -> None:
     except Unknown as error:
         module.fail_json(
             msg=_failure.explain(
-                f"What the migrations of {named} did is not known: {error}.",
+                f"What the migrations of {parameters['release']} did is not known: {error}.",
                 "They may be applied, all of them or some. No service was replaced: what ran before runs.",
                 "Look at the database. Run again, what is still pending is applied."
                 f" Back: ansible-playbook database-rollback.yml -e rollback_to={parameters['safety']}",

@@ -17,6 +17,7 @@ description:
 author:
   - schedgen.rollback contributors (@schedgen)
 extends_documentation_fragment:
+  - schedgen.rollback.attributes.on_controller
   - schedgen.rollback.attributes
 options:
   event:
@@ -55,10 +56,6 @@ options:
     type: bool
     default: false
 attributes:
-  action_group:
-    support: none
-    details:
-      - It is about no application, and has none of the options that the group is for.
   action:
     support: full
     description: Runs on the controller.

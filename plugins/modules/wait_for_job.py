@@ -16,6 +16,7 @@ description:
 author:
   - schedgen.rollback contributors (@schedgen)
 extends_documentation_fragment:
+  - schedgen.rollback.attributes.on_controller
   - schedgen.rollback.attributes
 options:
   job:
@@ -39,10 +40,6 @@ options:
     type: float
     default: 120
 attributes:
-  action_group:
-    support: none
-    details:
-      - It is about no application, and has none of the options that the group is for.
   action:
     support: full
     description: Asks from the controller.

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import lab_client
 import pytest
 import receivers
 import systemd_bed
@@ -396,7 +397,7 @@ def test_cron_runs_what_is_due_and_its_output_is_in_the_log(bed: Bed, controller
     def logged() -> str:
         return controller.run("journalctl", f"--identifier={NAME}-backup", "--no-pager", "--output=cat").stdout
 
-    systemd_bed.until(lambda: "exit code" in logged(), 200)
+    lab_client.wait_until(lambda: "exit code" in logged(), "cron ran the backup", 200)
     assert "DONE: pre-deploy-backup.yml finished" in logged()
     (point,) = bed.store.points()
     assert point.manifest is not None

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import lab_client
 from fleet import ENGINE
 from schedgen_lab import engine, images
 from schedgen_lab.settings import SUPPORT_IMAGES
@@ -26,14 +26,6 @@ for group in /sys/fs/cgroup /sys/fs/cgroup/*; do
   mountpoint -q "$group" && mount -o remount,bind,rw "$group" || true
 done
 exec {SYSTEMD} --unit=multi-user.target"""
-
-
-def until(there: Callable[[], bool], seconds: float) -> None:
-    """Wait until something is so. Raises AssertionError where it does not get so."""
-    end = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < end, f"not in {seconds} s"
-        time.sleep(0.2)
 
 
 class Controller:
@@ -63,7 +55,7 @@ class Controller:
     def until_other(self, unit: str, name: str, *values: str) -> None:
         """Wait until a property of a unit has none of these values any more."""
         try:
-            until(lambda: self.shows(unit, name) not in values, 120)
+            lab_client.wait_until(lambda: self.shows(unit, name) not in values, "another state", 120)
         except AssertionError as error:
             said = self.run("journalctl", "--no-pager", "--lines=30", f"--unit={unit}", check=False).stdout
             raise AssertionError(f"{unit}: {name} is still {self.shows(unit, name)!r}\n{said}") from error
