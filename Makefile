@@ -45,7 +45,7 @@ lint: venv ## Read everything: ansible-lint, yamllint, ruff, mypy, changelog, ge
 
 .PHONY: units
 units: venv ## Unit and house tests
-	@python -m pytest tests/unit -q
+	@python -m pytest tests/unit tests/house -q
 
 .PHONY: sanity
 sanity: venv ## ansible-test sanity on the built and installed collection

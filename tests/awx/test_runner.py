@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import ansible_runner
-import git_checkout
 import pytest
 import yaml
+from support import repository
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -47,7 +47,7 @@ def answers(template: dict[str, Any]) -> dict[str, str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as AWX checks it out, the changes of this moment included."""
     folder = tmp_path_factory.mktemp("awx") / "project"
-    git_checkout.copy_to(folder)
+    repository.copy_to(folder)
     return folder
 
 

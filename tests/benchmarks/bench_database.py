@@ -48,10 +48,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "collections"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
-import lab_client as lab
-import lab_data
-import pg_clients
-import pg_lab
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _databases,
     _dump,
@@ -61,6 +57,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore
 from schedgen_lab import engine, images
+from support import application, application_data, postgres, postgres_clients
 
 JOBS = 2
 GUIDE = "guide"
@@ -115,7 +112,7 @@ INSERT INTO ledger (token) SELECT %(token)s FROM sales.products WHERE id = 1 + %
 class Bench:
     """The server that is measured on, a folder for dumps and state, and what was measured so far."""
 
-    server: pg_lab.Server
+    server: postgres.Server
     folder: Path
     rate: float
     seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -133,7 +130,7 @@ class Bench:
 
     def parameters(self, **more: Any) -> dict[str, Any]:
         # A name of its own: a run removes what a killed one of the same application has left on the engine.
-        return pg_lab.parameters(
+        return postgres.parameters(
             self.server, str(self.folder / "state"), application=self.server.name, jobs=JOBS, **more
         )
 
@@ -141,14 +138,14 @@ class Bench:
         """Run the module postgresql_restore."""
         return postgresql_restore.carry_out(self.parameters(state=state, **more), pretend=False)
 
-    def clients(self, server: pg_lab.Server, database: str = pg_lab.DATABASE) -> pg_clients.Clients:
-        return pg_clients.Clients(server, TRANSACTION, database=database, count=CONNECTIONS, rate=self.rate)
+    def clients(self, server: postgres.Server, database: str = postgres.DATABASE) -> postgres_clients.Clients:
+        return postgres_clients.Clients(server, TRANSACTION, database=database, count=CONNECTIONS, rate=self.rate)
 
     def tokens(self, name: str) -> set[str]:
         """The clients' rows in a database; a fenced one is opened to look."""
         self.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
         found = {row[0] for row in self.server.sql("SELECT token FROM ledger", name)}
-        if name not in (pg_lab.DATABASE, GUIDE):
+        if name not in (postgres.DATABASE, GUIDE):
             self.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false', "postgres")
         return found
 
@@ -161,9 +158,9 @@ class Bench:
         print(f"{name:14} {seconds:7.2f} s", flush=True)
 
 
-def fill(server: pg_lab.Server, megabytes: int) -> None:
+def fill(server: postgres.Server, megabytes: int) -> None:
     """Fill the database up to a size, and leave nothing to be written or tidied up later."""
-    pg_lab.fill(server)
+    postgres.fill(server)
     server.sql(TABLES)
     connection = server.connect()
     with connection.cursor() as cursor:
@@ -190,9 +187,9 @@ def plainly(bench: Bench, folder: Path, command: str) -> None:
     secret = bench.folder / "pgpass"
     if not secret.exists():
         secret.touch(0o600)
-        escaped = pg_lab.PASSWORD.replace("\\", "\\\\").replace(":", "\\:")
+        escaped = postgres.PASSWORD.replace("\\", "\\\\").replace(":", "\\:")
         secret.write_text(f"*:*:*:*:{escaped}\n")
-    pg_lab.docker(
+    postgres.docker(
         "run",
         "--rm",
         f"--network=container:{bench.server.name}",
@@ -201,9 +198,9 @@ def plainly(bench: Bench, folder: Path, command: str) -> None:
         f"--volume={secret}:/pgpass:ro",
         "--env=PGPASSFILE=/pgpass",
         "--env=PGHOST=127.0.0.1",
-        f"--env=PGUSER={pg_lab.OWNER}",
+        f"--env=PGUSER={postgres.OWNER}",
         "--entrypoint=sh",
-        pg_lab.IMAGE,
+        postgres.IMAGE,
         "-c",
         command,
     )
@@ -220,7 +217,7 @@ def floor_dump(bench: Bench) -> float:
     shell(f"rm -rf {target}/dump")
     compression = _dump.compression(170000)
     started = time.monotonic()
-    plainly(bench, target, f"pg_dump -Fd -j{JOBS} --compress={compression} -f /dumps/dump {pg_lab.DATABASE}")
+    plainly(bench, target, f"pg_dump -Fd -j{JOBS} --compress={compression} -f /dumps/dump {postgres.DATABASE}")
     return time.monotonic() - started
 
 
@@ -236,13 +233,13 @@ def floor_restore(bench: Bench) -> float:
 
 def guide_dump(bench: Bench) -> float:
     started = time.monotonic()
-    command = f"docker exec {bench.server.name} pg_dump -U {pg_lab.OWNER} {pg_lab.DATABASE}"
+    command = f"docker exec {bench.server.name} pg_dump -U {postgres.OWNER} {postgres.DATABASE}"
     shell(f"{command} | gzip > {bench.folder}/guide.sql.gz")
     return time.monotonic() - started
 
 
 def guide_pipe(bench: Bench) -> None:
-    command = f"docker exec -i {bench.server.name} psql -q -U {pg_lab.OWNER} {GUIDE}"
+    command = f"docker exec -i {bench.server.name} psql -q -U {postgres.OWNER} {GUIDE}"
     shell(f"gunzip < {bench.folder}/guide.sql.gz | {command}")
 
 
@@ -288,13 +285,13 @@ def alone_restore(bench: Bench) -> float:
 
 def whole_dump(bench: Bench) -> float:
     started = time.monotonic()
-    pg_lab.take_point(bench.store, bench.database.login, jobs=JOBS)
+    postgres.take_point(bench.store, bench.database.login, jobs=JOBS)
     return time.monotonic() - started
 
 
 def hashed_dump(bench: Bench) -> float:
     started = time.monotonic()
-    point = pg_lab.take_point(bench.store, bench.database.login, jobs=JOBS, hash_limit=1 << 60)
+    point = postgres.take_point(bench.store, bench.database.login, jobs=JOBS, hash_limit=1 << 60)
     took = time.monotonic() - started
     # The newest restore point is the one that is restored: the one without hashes, as it is made by default.
     bench.store.remove_point(point)
@@ -326,17 +323,17 @@ def in_turn(bench: Bench, what: str, methods: Mapping[str, Callable[[Bench], flo
 # --- under clients
 
 
-def swap_under_clients(bench: Bench, pooler: pg_lab.Server) -> None:
+def swap_under_clients(bench: Bench, pooler: postgres.Server) -> None:
     """Swap the restored copy in, and back behind the pooler; count what was refused, and look for every write."""
     point = bench.store.points()[-1].id
     with bench.clients(bench.server) as clients:
         swapped = bench.restore("swapped", id=point)
         clients.until(50)
-    record(bench, "swap", clients, {pg_lab.DATABASE, swapped["set_aside"]})
+    record(bench, "swap", clients, {postgres.DATABASE, swapped["set_aside"]})
     with bench.clients(pooler) as pooled:
-        undone = bench.restore("undone", pooler=pg_lab.console(pooler))
+        undone = bench.restore("undone", pooler=postgres.console(pooler))
         pooled.until(50)
-    record(bench, "pooled swap", pooled, {pg_lab.DATABASE, undone["set_aside"]})
+    record(bench, "pooled swap", pooled, {postgres.DATABASE, undone["set_aside"]})
     bench.restore("absent", name=undone["set_aside"])
 
 
@@ -350,7 +347,7 @@ def guide_under_clients(bench: Bench) -> None:
     bench.server.sql(f"DROP DATABASE {GUIDE} WITH (FORCE)", "postgres")
 
 
-def record(bench: Bench, name: str, clients: pg_clients.Clients, databases: set[str]) -> None:
+def record(bench: Bench, name: str, clients: postgres_clients.Clients, databases: set[str]) -> None:
     seen = clients.seen
     bench.took(name, seen.outage)
     bench.failed[name].append(max(seen.failed))
@@ -360,19 +357,19 @@ def record(bench: Bench, name: str, clients: pg_clients.Clients, databases: set[
 
 
 @contextmanager
-def prepared(size: int, rate: float) -> Iterator[tuple[Bench, pg_lab.Server]]:
+def prepared(size: int, rate: float) -> Iterator[tuple[Bench, postgres.Server]]:
     """A filled server with a pooler, and a folder; nothing of it stays."""
     name = f"rollback-bench-{os.getpid()}"
     # As PostgreSQL ships, but for a background worker that would work in one method's time on what another one left.
-    started = pg_lab.start(name, settings=("-cmax_wal_size=1GB", "-cwal_level=replica", "-cautovacuum=off"))
+    started = postgres.start(name, settings=("-cmax_wal_size=1GB", "-cwal_level=replica", "-cautovacuum=off"))
     try:
         fill(started, size)
         with tempfile.TemporaryDirectory() as folder:
-            pooler = pg_lab.start_pooler(f"{name}-pooler", started, Path(folder, "pooler"))
+            pooler = postgres.start_pooler(f"{name}-pooler", started, Path(folder, "pooler"))
             yield Bench(started, Path(folder), rate), pooler
     finally:
-        pg_lab.docker("rm", "--force", f"{name}-pooler", check=False)
-        pg_lab.docker("rm", "--force", "--volumes", name)
+        postgres.docker("rm", "--force", f"{name}-pooler", check=False)
+        postgres.docker("rm", "--force", "--volumes", name)
 
 
 def measure(size: int, rounds: int, rate: float) -> dict[str, Any]:
@@ -421,33 +418,35 @@ def median(values: list[float]) -> float:
 
 
 def deploy(version: str) -> None:
-    lab.lab("deploy", version)
-    lab.wait_until(lambda: not lab.unhealthy(), f"{version} is healthy")
+    application.lab("deploy", version)
+    application.wait_until(lambda: not application.unhealthy(), f"{version} is healthy")
 
 
 def ready_rollback(megabytes: int) -> float:
     """Take a restore point that is kept ready, migrate, write, and return the seconds of the whole rollback to it."""
     limit = megabytes * 2
-    done = lab.playbook("pre-deploy-backup", rollback_database_ready="restored", rollback_ready_limit=limit)
+    done = application.playbook("pre-deploy-backup", rollback_database_ready="restored", rollback_ready_limit=limit)
     assert done.rc == 0, done.screen
-    point = lab.points()[-1]["id"]
-    assert "ready" in [entry["event"] for entry in lab.events(point)], done.screen
+    point = application.points()[-1]["id"]
+    assert "ready" in [entry["event"] for entry in application.events(point)], done.screen
     deploy("v2")
-    lab_data.in_application("INSERT INTO archive VALUES (-1, 'written after the restore point', '')")
-    lab_data.in_application("CHECKPOINT")
-    done = lab.playbook("database-rollback", rollback_to=point, rollback_database_how="restore", rollback_confirm=True)
+    application_data.in_application("INSERT INTO archive VALUES (-1, 'written after the restore point', '')")
+    application_data.in_application("CHECKPOINT")
+    done = application.playbook(
+        "database-rollback", rollback_to=point, rollback_database_how="restore", rollback_confirm=True
+    )
     assert done.rc == 0, done.screen
-    assert lab_data.in_application("SELECT count(*) FROM archive WHERE id = -1") == "0", (
+    assert application_data.in_application("SELECT count(*) FROM archive WHERE id = -1") == "0", (
         "the old database is still live"
     )
-    lab_data.drop_set_aside()
+    application_data.drop_set_aside()
     return done.seconds
 
 
 def quick_rollback() -> float:
     """Return the seconds of a whole quick rollback with the same data."""
     deploy("v1.1")
-    done = lab.playbook("quick-rollback")
+    done = application.playbook("quick-rollback")
     assert done.rc == 0, done.screen
     return done.seconds
 
@@ -455,17 +454,17 @@ def quick_rollback() -> float:
 def measure_playbook(size: int, rounds: int) -> dict[str, Any]:
     """Measure rollbacks to a ready restore point; return the fields."""
     found: dict[str, Any] = {}
-    lab.lab("up")
+    application.lab("up")
     for suffix, megabytes in (("", size), ("_4x", size * 4)):
-        lab.lab("reset", "v1")
-        lab_data.fill_application(megabytes)
+        application.lab("reset", "v1")
+        application_data.fill_application(megabytes)
         total, quick = [], []
         for _number in range(rounds):
             total.append(ready_rollback(megabytes))
             quick.append(quick_rollback())
             print(f"{megabytes} MB ready: rollback {total[-1]:.1f} s, quick {quick[-1]:.1f} s", flush=True)
         found |= {f"ready_total{suffix}_s": median(total), f"ready_quick{suffix}_s": median(quick)}
-    lab.lab("reset", "v1")
+    application.lab("reset", "v1")
     return found
 
 

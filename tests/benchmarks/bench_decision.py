@@ -23,8 +23,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "collections"))
 
-import lab_client as lab
 from ansible_collections.schedgen.rollback.plugins.module_utils import _decision
+from support import application
 
 FRONT_DOOR = "http://127.0.0.1:8080"
 # How long the slow one of the twelve takes, in seconds.
@@ -46,20 +46,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
-    lab.lab("up")
-    lab.lab("reset", "v1")
-    assert lab.playbook("pre-deploy-backup").rc == 0
-    lab.lab("deploy", "http-500")
+    application.lab("up")
+    application.lab("reset", "v1")
+    assert application.playbook("pre-deploy-backup").rc == 0
+    application.lab("deploy", "http-500")
     observed, decided, verified, slowest = [], [], [], []
     for number in range(chosen.rounds):
-        found = lab.evidence()
+        found = application.evidence()
         started = time.monotonic()
         decision = _decision.decide([found], _decision.Policy())
         took = time.monotonic() - started
         assert decision.type == "quick", decision
         observed.append(found["seconds"])
         decided.append(found["seconds"] + took)
-        result = lab.module(
+        result = application.module(
             "health_info",
             checks=CHECKS,
             derive="never",

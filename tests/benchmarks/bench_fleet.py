@@ -30,8 +30,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo"))
 
-from fleet import ROOT, Fleet, ensure_images
 from schedgen_lab import engine
+from support.fleet import ROOT, Fleet, ensure_images
 
 SIZES = (1, 10, 50)
 

@@ -27,8 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
-import lab_client as lab
-import lab_data
+from support import application, application_data
 
 PSQL = "docker exec -i schedgen-postgres psql -q -U schedgen"
 
@@ -37,7 +36,7 @@ def shell(script: str) -> None:
     """Run what the guide would have a person type, in the project's folder."""
     subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=lab.PROJECT,
+        cwd=application.PROJECT,
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -46,7 +45,7 @@ def shell(script: str) -> None:
 
 def volume() -> Path:
     """Return where the object store's files are."""
-    return Path(lab.docker("volume", "inspect", "--format", "{{.Mountpoint}}", "schedgen_minio_data").strip())
+    return Path(application.docker("volume", "inspect", "--format", "{{.Mountpoint}}", "schedgen_minio_data").strip())
 
 
 def guide_backup(folder: Path) -> None:
@@ -67,14 +66,14 @@ def guide(folder: Path) -> None:
 
 def playbook(_folder: Path) -> None:
     """Run the playbook to the only restore point there is."""
-    done = lab.playbook("full-rollback", rollback_to=lab.points()[0]["id"], rollback_confirm=True)
+    done = application.playbook("full-rollback", rollback_to=application.points()[0]["id"], rollback_confirm=True)
     assert done.rc == 0, done.screen
 
 
 def break_everything() -> None:
     """Deploy a release that drops data, and damage files."""
-    lab.lab("deploy", "migration-destructive")
-    lab.wait_until(lambda: not lab.unhealthy(), "the destructive release runs", 120)
+    application.lab("deploy", "migration-destructive")
+    application.wait_until(lambda: not application.unhealthy(), "the destructive release runs", 120)
     for number, path in enumerate(sorted(volume().rglob("seed-*"))[:20]):
         path.write_text(f"overwritten {number}")
 
@@ -91,12 +90,12 @@ def outage(ledger: Path) -> float:
 
 def is_v1() -> None:
     """Raise unless what was broken is whole again."""
-    columns = lab_data.in_application(
+    columns = application_data.in_application(
         "SELECT count(*) FROM information_schema.columns WHERE table_name = 'jobs' AND column_name = 'customer'"
     )
     assert columns == "1", "the dropped column is not back"
     assert not [path for path in volume().rglob("seed-*") if path.read_bytes().startswith(b"overwritten")]
-    assert not lab.unhealthy()
+    assert not application.unhealthy()
 
 
 def measure(method: Callable[[Path], None], folder: Path, rate: int) -> tuple[float, float]:
@@ -104,11 +103,11 @@ def measure(method: Callable[[Path], None], folder: Path, rate: int) -> tuple[fl
     break_everything()
     ledger = folder / "ledger.jsonl"
     ledger.unlink(missing_ok=True)
-    with lab.load(ledger, rate=rate):
+    with application.load(ledger, rate=rate):
         time.sleep(2)
         started = time.monotonic()
         method(folder)
-        lab.wait_until(lambda: not lab.unhealthy(), "v1 is healthy", 120)
+        application.wait_until(lambda: not application.unhealthy(), "v1 is healthy", 120)
         total = time.monotonic() - started
         time.sleep(2)
     is_v1()
@@ -125,24 +124,24 @@ def main() -> None:
     chosen = parser.parse_args()
     methods: dict[str, Callable[[Path], None]] = {"playbook": playbook, "guide": guide}
     found: dict[str, dict[str, list[float]]] = {name: {"outage": [], "total": []} for name in methods}
-    lab.lab("up")
-    lab.lab("reset", "v1")
-    lab_data.fill_application(chosen.size)
+    application.lab("up")
+    application.lab("reset", "v1")
+    application_data.fill_application(chosen.size)
     folder = Path(tempfile.mkdtemp(prefix="bench-full-"))
     try:
         guide_backup(folder)
-        done = lab.playbook("pre-deploy-backup", rollback_database_ready=chosen.ready)
+        done = application.playbook("pre-deploy-backup", rollback_database_ready=chosen.ready)
         assert done.rc == 0, done.screen
         for number in range(chosen.rounds):
             for name, method in methods.items():
                 gap, total = measure(method, folder, chosen.rate)
-                lab_data.drop_set_aside()
+                application_data.drop_set_aside()
                 found[name]["outage"].append(gap)
                 found[name]["total"].append(total)
                 print(f"round {number + 1} {name:9} outage {gap:6.1f} s, total {total:6.1f} s", flush=True)
     finally:
         shutil.rmtree(folder)
-        lab.lab("reset", "v1")
+        application.lab("reset", "v1")
 
     def middle(name: str, what: str) -> float:
         return round(statistics.median(found[name][what]), 2)

@@ -26,19 +26,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
-import lab_client as lab
+from support import application
 
 FRONT_DOOR = "http://127.0.0.1:8080"
 
 
 def compose(*arguments: str) -> None:
     """Run docker compose as a person does, in the project's folder."""
-    subprocess.run(["docker", "compose", *arguments], cwd=lab.PROJECT, check=True, capture_output=True)
+    subprocess.run(["docker", "compose", *arguments], cwd=application.PROJECT, check=True, capture_output=True)
 
 
 def checkout() -> None:
     """Check out the old release."""
-    subprocess.run(["git", "checkout", "--quiet", "v1"], cwd=lab.PROJECT, check=True)
+    subprocess.run(["git", "checkout", "--quiet", "v1"], cwd=application.PROJECT, check=True)
 
 
 def floor() -> None:
@@ -57,13 +57,13 @@ def guide() -> None:
 
 def recreate() -> None:
     """Run the playbook."""
-    done = lab.playbook("quick-rollback")
+    done = application.playbook("quick-rollback")
     assert done.rc == 0, done.screen
 
 
 def start_first() -> None:
     """Run the playbook with the services that may be replaced without a gap."""
-    done = lab.playbook("quick-rollback", rollback_start_first_services=["backend", "frontend"])
+    done = application.playbook("quick-rollback", rollback_start_first_services=["backend", "frontend"])
     assert done.rc == 0, done.screen
 
 
@@ -77,8 +77,13 @@ def answers_as_v1() -> bool:
             pass
     except (OSError, ValueError, KeyError):
         return False
-    services = {lab.service_of(container): container["Config"]["Image"] for container in lab.containers()}
-    return all(services.get(name, "").endswith(":v1") for name in lab.CODE_SERVICES) and not lab.unhealthy()
+    services = {
+        application.service_of(container): container["Config"]["Image"] for container in application.containers()
+    }
+    return (
+        all(services.get(name, "").endswith(":v1") for name in application.CODE_SERVICES)
+        and not application.unhealthy()
+    )
 
 
 def seconds_to_healthy(method: Callable[[], None]) -> tuple[float, float]:
@@ -105,8 +110,8 @@ def seconds_to_healthy(method: Callable[[], None]) -> tuple[float, float]:
 
 def deploy_the_next_release() -> None:
     """Have v1.1 running and healthy."""
-    lab.lab("deploy", "v1.1")
-    lab.wait_until(lambda: not lab.unhealthy(), "v1.1 is healthy")
+    application.lab("deploy", "v1.1")
+    application.wait_until(lambda: not application.unhealthy(), "v1.1 is healthy")
 
 
 def main() -> None:
@@ -119,9 +124,9 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     ends: dict[str, list[float]] = {name: [] for name in methods}
     failed: dict[str, list[int]] = {name: [] for name in methods}
-    lab.lab("up")
-    lab.lab("reset", "v1")
-    assert lab.playbook("pre-deploy-backup").rc == 0
+    application.lab("up")
+    application.lab("reset", "v1")
+    assert application.playbook("pre-deploy-backup").rc == 0
     with tempfile.TemporaryDirectory() as folder:
         for number in range(chosen.rounds):
             for name, method in methods.items():
@@ -129,9 +134,9 @@ def main() -> None:
                 took, ended = seconds_to_healthy(method)
                 deploy_the_next_release()
                 ledger = Path(folder, f"{name}-{number}.jsonl")
-                with lab.load(ledger, rate=chosen.rate):
+                with application.load(ledger, rate=chosen.rate):
                     seconds_to_healthy(method)
-                lost = int(lab.judged(ledger)["failed"])
+                lost = int(application.judged(ledger)["failed"])
                 seconds[name].append(took)
                 ends[name].append(ended)
                 failed[name].append(lost)

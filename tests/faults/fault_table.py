@@ -93,8 +93,8 @@ MOMENTS = {
 class Fault:
     """One fault: of which kind, in which operation, at which moment, and how the first run has to end.
 
-    ``names`` is what a clear error has to say. ``trouble`` is what is wrong in the world besides (see the beds), which
-    a person has mended before the second run.
+    ``names`` is what a clear error has to say. ``trouble`` is what is wrong in the world besides (see the targets),
+    which a person has fixed before the second run.
     """
 
     kind: str
@@ -220,7 +220,7 @@ def third(faults: Sequence[Fault]) -> list[Fault]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the bed's own look found after a run.
+    """What the target's own look found after a run.
 
     ``rc`` and ``message`` are the run's, None and '' for a killed one. ``asked`` tells that what was asked for is
     there, ``unchanged`` that the live database is the one from before; ``broken`` names what is not whole in the live

@@ -37,16 +37,15 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tests" / "tools"), str(ROOT / "collections")]
 
 import fault_table
-import lab_client
-import pg_lab
 import psycopg2
-from fault_beds import Bed, Migrations, Shop
-from fault_lab import Application, Everything
+from fault_application import Application, Everything
 from fault_table import ALL, CONTROLLER, HOST, MOMENTS, SERVER, Fault, Moment, Row, Table
+from fault_targets import Migrations, Shop, Target
+from support import application, postgres
 
-IMAGES = (pg_lab.IMAGE, "schedgen-demo-backend-runtime:trixie", "schedgen-demo-backend-build:trixie")
+IMAGES = (postgres.IMAGE, "schedgen-demo-backend-runtime:trixie", "schedgen-demo-backend-build:trixie")
 STOP = threading.Event()
-BEDS: dict[str, type[Bed]] = {
+TARGETS: dict[str, type[Target]] = {
     "dump": Shop,
     "restore": Shop,
     "swap": Shop,
@@ -87,7 +86,7 @@ class Running:
         self.process = subprocess.Popen(
             [str(Path(sys.executable).with_name(command[0])), *command[1:]],
             env={
-                **lab_client.environment(),
+                **application.environment(),
                 "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal",
                 "FAULT_TOKEN": self.token,
             },
@@ -181,10 +180,10 @@ def command_of(pid: int) -> bytes:
 class Watch:
     """Sees moments, and holds an operation there with real locks."""
 
-    def __init__(self, bed: Bed, run: str) -> None:
-        self.bed, self.run = bed, run
+    def __init__(self, target: Target, run: str) -> None:
+        self.target, self.run = target, run
         self.holder: Any = None
-        self.eyes = bed.server.connect("postgres")
+        self.eyes = target.server.connect("postgres")
 
     def __enter__(self) -> Watch:
         return self
@@ -197,7 +196,7 @@ class Watch:
 
     def hold(self, moment: Moment) -> None:
         """Take the moment's lock and keep it."""
-        self.holder = self.bed.server.connect(self.bed.live if moment.inside else "postgres")
+        self.holder = self.target.server.connect(self.target.live if moment.inside else "postgres")
         self.holder.autocommit = False
         self.holder.cursor().execute(moment.hold)
 
@@ -222,21 +221,21 @@ class Watch:
 
     def until(self, moment: Moment, running: Running) -> None:
         """Wait until a moment is seen."""
-        end = time.monotonic() + self.bed.patience
+        end = time.monotonic() + self.target.patience
         while not self.seen(moment):
             if STOP.is_set() or running.ended() or time.monotonic() > end:
-                raise Missed(f"the moment {moment} was not seen, {late(self.bed.patience)}: {running.said()[-600:]}")
+                raise Missed(f"the moment {moment} was not seen, {late(self.target.patience)}: {running.said()[-600:]}")
             time.sleep(0.01)
 
     def seen(self, moment: Moment) -> bool:
         """Whether all that makes a moment is there now."""
         if moment.journal and not any(
-            (entry["step"], entry["status"]) == moment.journal for entry in self.bed.journal(self.run)
+            (entry["step"], entry["status"]) == moment.journal for entry in self.target.journal(self.run)
         ):
             return False
-        if moment.files and not any(self.bed.state.glob(moment.files)):
+        if moment.files and not any(self.target.state.glob(moment.files)):
             return False
-        if moment.container and not pg_lab.docker("ps", "-q", f"--filter=name={moment.container}"):
+        if moment.container and not postgres.docker("ps", "-q", f"--filter=name={moment.container}"):
             return False
         if moment.activity:
             with self.eyes.cursor() as cursor:
@@ -249,7 +248,7 @@ class Watch:
         with self.eyes.cursor() as cursor:
             cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
             cursor.execute("SELECT pg_reload_conf()")
-        server = self.bed.server
+        server = self.target.server
 
         def probe() -> None:
             # It waits itself in the end, until the commits go on.
@@ -262,25 +261,25 @@ class Watch:
         prober = threading.Thread(target=probe, daemon=True)
         prober.start()
         waits = Moment(activity="SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%probe%'")
-        lab_client.wait_until(lambda: self.seen(waits), "commits wait", 30)
+        application.wait_until(lambda: self.seen(waits), "commits wait", 30)
 
 
-def kill_server(bed: Bed) -> None:
+def kill_server(target: Target) -> None:
     """End the server with all its sessions; its restart policy brings it back, as a service's does."""
-    pid = int(pg_lab.docker("inspect", "--format={{.State.Pid}}", bed.server.name))
+    pid = int(postgres.docker("inspect", "--format={{.State.Pid}}", target.server.name))
     os.kill(pid, signal.SIGKILL)
     # Its container's sessions end before it does: nothing goes on when it is gone.
-    lab_client.wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the server is gone", 20)
+    application.wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the server is gone", 20)
 
 
-def kill_helpers(bed: Bed) -> None:
+def kill_helpers(target: Target) -> None:
     """End the one-off containers of the operation."""
-    label = f"--filter=label=schedgen.rollback.application={bed.application}"
-    for name in pg_lab.docker("ps", "-q", label).split():
-        pg_lab.docker("kill", name, check=False)
+    label = f"--filter=label=schedgen.rollback.application={target.application}"
+    for name in postgres.docker("ps", "-q", label).split():
+        postgres.docker("kill", name, check=False)
 
 
-def inflict(fault: Fault, bed: Bed, running: Running, arguments: dict[str, Any]) -> list[str]:
+def inflict(fault: Fault, target: Target, running: Running, arguments: dict[str, Any]) -> list[str]:
     """Do it. Return what else turned out wrong."""
     if fault.kind == CONTROLLER:
         running.kill_controller()
@@ -290,18 +289,18 @@ def inflict(fault: Fault, bed: Bed, running: Running, arguments: dict[str, Any])
             raise Missed("there is no process of the operation on the host")
         running.kill(found)
     elif fault.kind == SERVER:
-        kill_server(bed)
+        kill_server(target)
     elif fault.kind == ALL:
         running.kill(running.all())
-        kill_server(bed)
-        kill_helpers(bed)
+        kill_server(target)
+        kill_helpers(target)
         running.process.wait()
     elif fault.trouble in ("disk fills", "small state folder"):
-        bed.fill_disk("data" if fault.trouble == "disk fills" else "state")
+        target.fill_disk("data" if fault.trouble == "disk fills" else "state")
     elif fault.trouble == "state folder read-only":
-        bed.no_more_writing()
+        target.no_more_writing()
     elif fault.kind == "second run":
-        rc, message = Running(bed.command({**arguments, "run": ""}, detached=False), bed.patience).finish()
+        rc, message = Running(target.command({**arguments, "run": ""}, detached=False), target.patience).finish()
         return [*fault_table.unclear(message, fault.names), *(["two ran at once"] if rc == 0 else [])]
     return []
 
@@ -316,47 +315,47 @@ def ended(fault: Fault, running: Running) -> tuple[int | None, str]:
     return rc, "" if fault.kind == HOST else message
 
 
-def strike(bed: Bed, fault: Fault) -> Row:
+def strike(target: Target, fault: Fault) -> Row:
     """Try one fault."""
     began = time.monotonic()
-    arguments = bed.fresh(fault)
+    arguments = target.fresh(fault)
     moment = MOMENTS.get(fault.moment)
     try:
-        with bed.writer() as writer:
-            run = bed.begin_run()
-            with Watch(bed, run) as watch:
+        with target.writer() as writer:
+            run = target.begin_run()
+            with Watch(target, run) as watch:
                 if moment and moment.hold and not moment.after:
                     watch.hold(moment)
                 # Under async, as the roles have it, where that decides who lives: it takes its time.
                 detached = fault.kind in (CONTROLLER, HOST, ALL)
-                running = Running(bed.command({**arguments, "run": run}, detached=detached), bed.patience)
+                running = Running(target.command({**arguments, "run": run}, detached=detached), target.patience)
                 if moment:
                     watch.wait(moment, running)
-                wrong = inflict(fault, bed, running, arguments)
+                wrong = inflict(fault, target, running, arguments)
                 watch.release()
                 if moment and moment.commits:
-                    bed.server = bed.server.wait(database="postgres")
-                    bed.settle()
+                    target.server = target.server.wait(database="postgres")
+                    target.settle()
             rc, message = ended(fault, running)
             if fault.kind in ("disk full", "lock held"):
                 # Before the look: it would run into the same.
-                bed.mend()
-            first = bed.look(fault, rc, message)
-            bed.mend()
+                target.mend()
+            first = target.look(fault, rc, message)
+            target.mend()
             if rc is not None:
                 # The playbook lives, and ends its run.
-                bed.end_run(run)
+                target.end_run(run)
             # What was done is asked for once more by the same run: an undo in another run would be another wish.
-            again = {**arguments, **bed.next_arguments, "run": run if fault.ending == "done" else bed.begin_run()}
-            rc, message = Running(bed.command(again, detached=False), bed.patience).finish()
+            again = {**arguments, **target.next_arguments, "run": run if fault.ending == "done" else target.begin_run()}
+            rc, message = Running(target.command(again, detached=False), target.patience).finish()
             writer.until(5, 60)
-            second = bed.look(fault, rc, message)
-        lost = bed.lost(writer)
+            second = target.look(fault, rc, message)
+        lost = target.lost(writer)
         seconds = time.monotonic() - began
         row = fault_table.judge(fault, first, second, lost, writes=len(writer.acknowledged), seconds=seconds)
         return Row(**{**vars(row), "wrong": (*wrong, *row.wrong)})
     finally:
-        bed.finish()
+        target.finish()
 
 
 def failed(fault: Fault, error: BaseException) -> Row:
@@ -365,23 +364,23 @@ def failed(fault: Fault, error: BaseException) -> Row:
     return Row(fault, 0, (), (f"it could not be tried: {told}",), False)
 
 
-def work(kind: type[Bed], faults: Sequence[Fault], home: Path, table: Table) -> list[Row]:
-    """Try faults on one bed, one after the other."""
+def work(kind: type[Target], faults: Sequence[Fault], home: Path, table: Table) -> list[Row]:
+    """Try faults on one target, one after the other."""
     rows: list[Row] = []
-    bed = kind(home)
+    target = kind(home)
     try:
-        bed.prepare()
+        target.prepare()
         for fault in faults:
             if STOP.is_set():
                 break
             try:
-                row = strike(bed, fault)
+                row = strike(target, fault)
             except Exception as error:
                 row = failed(fault, error)
             rows.append(row)
             print(table.line(row), flush=True)
     finally:
-        bed.close()
+        target.close()
     return rows
 
 
@@ -406,19 +405,26 @@ def main() -> int:
         print("\n".join(fault.name for fault in faults))
         return 0
     if subprocess.run(["docker", "image", "inspect", *IMAGES], capture_output=True).returncode:
-        lab_client.lab("up")
+        application.lab("up")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     table = Table(faults)
     print(table.head(), flush=True)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, ThreadPoolExecutor() as pool:
-        beds = list(dict.fromkeys(BEDS[fault.operation] for fault in faults))
-        places = [[bed for bed in beds if bed.place == place] for place in sorted({bed.place for bed in beds} - {""})]
-        places += [[bed] for bed in beds if not bed.place]
+        targets = list(dict.fromkeys(TARGETS[fault.operation] for fault in faults))
+        places = [
+            [target for target in targets if target.place == place]
+            for place in sorted({target.place for target in targets} - {""})
+        ]
+        places += [[target] for target in targets if not target.place]
 
-        def work_on(several: Sequence[type[Bed]]) -> list[Row]:
-            work_of = {bed: [fault for fault in faults if BEDS[fault.operation] is bed] for bed in several}
-            return [row for bed, mine in work_of.items() for row in work(bed, mine, Path(folder, bed.__name__), table)]
+        def work_on(several: Sequence[type[Target]]) -> list[Row]:
+            work_of = {target: [fault for fault in faults if TARGETS[fault.operation] is target] for target in several}
+            return [
+                row
+                for target, mine in work_of.items()
+                for row in work(target, mine, Path(folder, target.__name__), table)
+            ]
 
         rows = [row for several in pool.map(work_on, places) for row in several]
     print(fault_table.summary(rows))

@@ -8,33 +8,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import lab_client
 import pytest
+from support import application
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses the reference application: it runs in a lane of its own."""
     for item in items:
-        if "prepared_lab" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.lab)
+        if "application_up" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.application)
 
 
 @pytest.fixture(scope="session")
-def prepared_lab() -> Iterator[None]:
+def application_up() -> Iterator[None]:
     """Have the reference application up; what is up already is used as it is."""
-    lab_client.lab("up")
+    application.lab("up")
     yield
-    lab_client.lab("registry", "start")
+    application.lab("registry", "start")
 
 
 @pytest.fixture
-def at_v1(prepared_lab: None) -> Iterator[str]:  # noqa: ARG001  pytest ignores usefixtures on fixtures
+def at_v1(application_up: None) -> Iterator[str]:  # noqa: ARG001  pytest ignores usefixtures on fixtures
     """Begin with a fresh, healthy v1 and one restore point of it; return the restore point's id."""
-    lab_client.lab("reset", "v1")
-    done = lab_client.playbook("pre-deploy-backup")
+    application.lab("reset", "v1")
+    done = application.playbook("pre-deploy-backup")
     assert done.rc == 0, done.screen
-    yield lab_client.points()[-1]["id"]
-    lab_client.lab("registry", "start")
+    yield application.points()[-1]["id"]
+    application.lab("registry", "start")
 
 
 @pytest.fixture

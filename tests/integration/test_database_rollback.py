@@ -9,56 +9,55 @@ import json
 import re
 from pathlib import Path
 
-import lab_client as lab
 import pytest
-import what_runs
+from support import application, application_state
 
 APPROVED = {"rollback_confirm": True}
 
 
 def live() -> tuple[object, ...]:
     """What the live database is, seen by psql."""
-    found = what_runs.database()
+    found = application_state.database()
     return found["migrations"], found["columns"], found["jobs"], found["damaged"]
 
 
 def deploy(version: str) -> None:
-    lab.lab("deploy", version)
+    application.lab("deploy", version)
 
 
 def images_of(point_id: str) -> dict[str, list[str]]:
-    point = next(entry for entry in lab.points() if entry["id"] == point_id)
+    point = next(entry for entry in application.points() if entry["id"] == point_id)
     services = point["release"]["services"]
-    return {name: [services[name]["image_id"]] * services[name]["replicas"] for name in lab.CODE_SERVICES}
+    return {name: [services[name]["image_id"]] * services[name]["replicas"] for name in application.CODE_SERVICES}
 
 
 def running() -> dict[str, list[str]]:
-    found = lab.running_images()
-    return {name: found.get(name, []) for name in lab.CODE_SERVICES}
+    found = application.running_images()
+    return {name: found.get(name, []) for name in application.CODE_SERVICES}
 
 
 @pytest.mark.thorough
 def test_the_plan_is_the_same_until_somebody_approves_it(at_v1: str) -> None:
     deploy("v2")
-    before, database = lab.fingerprint(), what_runs.database()
-    shown = lab.playbook("database-rollback", "--check", "--diff")
+    before, database = application.fingerprint(), application_state.database()
+    shown = application.playbook("database-rollback", "--check", "--diff")
     assert shown.rc == 0, shown.screen
-    assert lab.fingerprint() == before
-    assert what_runs.database() == database
+    assert application.fingerprint() == before
+    assert application_state.database() == database
     assert "take back AddJobPriority1761000000001" in shown.text
     assert "Note: the steps back were not rehearsed" in shown.text
-    refused = lab.playbook("database-rollback")
+    refused = application.playbook("database-rollback")
     assert refused.rc == 2
     assert "no answer is a no" in refused.text
     (asked,) = set(re.findall(r"-e rollback_confirm=([0-9a-f]{12})", refused.text))
     assert f"Plan {asked}: v2 -> v1 ({at_v1}), take its migrations back" in shown.text
-    other = lab.playbook("database-rollback", rollback_confirm="0123456789ab")
+    other = application.playbook("database-rollback", rollback_confirm="0123456789ab")
     assert other.rc == 2
-    assert what_runs.database() == database
-    done = lab.playbook("database-rollback", rollback_confirm=asked)
+    assert application_state.database() == database
+    done = application.playbook("database-rollback", rollback_confirm=asked)
     assert done.rc == 0, done.screen
     assert running() == images_of(at_v1)
-    report = lab.reports()[-1]
+    report = application.reports()[-1]
     assert (report["outcome"], report["plan"]["hash"]) == ("success", asked)
     assert report["plan"]["how"] == "revert"
     assert [row["label"] for row in report["rows"]] == ["Set aside"]
@@ -67,7 +66,7 @@ def test_the_plan_is_the_same_until_somebody_approves_it(at_v1: str) -> None:
 
 def test_nothing_to_change_in_the_database_is_said(at_v1: str) -> None:
     deploy("http-500")
-    refused = lab.playbook("database-rollback", **APPROVED)
+    refused = application.playbook("database-rollback", **APPROVED)
     assert refused.rc == 2
     assert "there is no reason to change the database" in refused.text
     assert "ansible-playbook quick-rollback.yml" in refused.text
@@ -79,14 +78,16 @@ def test_a_target_that_does_not_get_healthy_puts_database_and_release_back(at_v1
     deploy("v2")
     before, code = live(), running()
     # No release is healthy half a second after it was started.
-    failed = lab.playbook("database-rollback", rollback_database_how=how, rollback_health_deadline=0.5, **APPROVED)
+    failed = application.playbook(
+        "database-rollback", rollback_database_how=how, rollback_health_deadline=0.5, **APPROVED
+    )
     assert failed.rc == 2, failed.screen
     assert "not healthy after 0.5 s" in failed.text
     assert "the same database is live" in failed.text
     assert live() == before
     assert running() == code
     # What the attempt left is no hindrance.
-    done = lab.playbook("database-rollback", rollback_database_how=how, **APPROVED)
+    done = application.playbook("database-rollback", rollback_database_how=how, **APPROVED)
     assert done.rc == 0, done.screen
     assert running() == images_of(at_v1)
 
@@ -96,11 +97,11 @@ def test_what_another_deployment_has_damaged_is_restored_again(at_v1: str) -> No
     good = live()
     for _time in range(2):
         deploy("corruption")
-        lab.wait_until(lambda: live() != good, "the release has damaged rows")
-        done = lab.playbook("full-rollback", rollback_to=at_v1, **APPROVED)
+        application.wait_until(lambda: live() != good, "the release has damaged rows")
+        done = application.playbook("full-rollback", rollback_to=at_v1, **APPROVED)
         assert done.rc == 0, done.screen
         assert live() == good
-    again = lab.playbook("full-rollback", rollback_to=at_v1, **APPROVED)
+    again = application.playbook("full-rollback", rollback_to=at_v1, **APPROVED)
     assert again.rc == 0, again.screen
     assert "Nothing to do" in again.text
 
@@ -112,11 +113,13 @@ def test_a_host_that_is_killed_in_the_critical_section_gets_there_in_the_next_ru
     at_v1: str, how: str, step: str, ledger: Path
 ) -> None:
     deploy("v2")
-    with lab.load(ledger):
-        lab.kill_host_side("database-rollback", step, rollback_database_how=how, **APPROVED)
-    done = lab.playbook("database-rollback", rollback_lock_takeover="yes", rollback_database_how=how, **APPROVED)
+    with application.load(ledger):
+        application.kill_host_side("database-rollback", step, rollback_database_how=how, **APPROVED)
+    done = application.playbook(
+        "database-rollback", rollback_lock_takeover="yes", rollback_database_how=how, **APPROVED
+    )
     assert done.rc == 0, done.screen
     assert running() == images_of(at_v1)
-    assert lab.unhealthy() == []
-    assert "jobs.priority" not in what_runs.database()["columns"]  # type: ignore[operator]
-    assert json.loads(lab.lab("ledger", str(ledger), "--check-database").stdout)["lost"] == []
+    assert application.unhealthy() == []
+    assert "jobs.priority" not in application_state.database()["columns"]  # type: ignore[operator]
+    assert json.loads(application.lab("ledger", str(ledger), "--check-database").stdout)["lost"] == []

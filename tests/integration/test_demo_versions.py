@@ -12,10 +12,10 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-import lab_client
 import pytest
+from support import application
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("prepared_lab")]
+pytestmark = [pytest.mark.application, pytest.mark.usefixtures("application_up")]
 
 FRONT_DOOR = "http://127.0.0.1:8080"
 SUM_OF_SEED = "440165000"
@@ -69,7 +69,7 @@ def services() -> set[str]:
 
 
 def test_every_version_is_looked_at() -> None:
-    assert set(SHOWN) == {item["name"] for item in json.loads(lab_client.lab("versions", "--json").stdout)}
+    assert set(SHOWN) == {item["name"] for item in json.loads(application.lab("versions", "--json").stdout)}
 
 
 # The others are deployed by the scenarios, too, and found to be bad.
@@ -81,8 +81,8 @@ def test_every_version_is_looked_at() -> None:
     ],
 )
 def test_a_version_shows_what_it_says(version: str) -> None:
-    lab_client.lab("reset", "v1")
-    lab_client.lab("deploy", version)
+    application.lab("reset", "v1")
+    application.lab("deploy", version)
 
     began = time.monotonic()
     jobs = status("/api/jobs?limit=1")
@@ -100,7 +100,7 @@ def test_a_version_shows_what_it_says(version: str) -> None:
 
 
 def test_a_failed_migration_leaves_a_column_behind() -> None:
-    lab_client.lab("reset", "migration-fails")
+    application.lab("reset", "migration-fails")
 
     assert sql("SELECT count(*) FROM information_schema.columns WHERE column_name = 'invoice_id'") == "1"
     assert "BillJobs" not in sql("SELECT string_agg(name, ' ') FROM migrations")

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lab_client as lab
 import pytest
+from support import application
 
 thorough = pytest.mark.thorough
 
 
 def deployed(version: str) -> dict[str, Any]:
-    lab.lab("deploy", version)
-    return lab.evidence()
+    application.lab("deploy", version)
+    return application.evidence()
 
 
 def missing(evidence: dict[str, Any]) -> dict[str, str]:
@@ -38,7 +38,7 @@ def test_a_release_that_is_well(at_v1: str) -> None:
     assert found["changed"]["images"] == ["backend", "frontend", "pdf-worker"]
     assert found["schema"]["verdict"] == "equal"
     assert down(found) == set()
-    assert {entry["service"] for entry in found["services"] if entry["code"]} == set(lab.CODE_SERVICES)
+    assert {entry["service"] for entry in found["services"] if entry["code"]} == set(application.CODE_SERVICES)
     assert [entry["verdict"] for entry in found["corruption"]["assertions"]] == ["healthy"] * 4
     assert (found["traffic"]["requests"], found["traffic"]["failed"]) == (20, 0)
     assert set(missing(found)) <= {"checksums"}
@@ -72,7 +72,7 @@ def test_a_release_that_does_not_come_up(at_v1: str, version: str, words: str) -
 
 
 def test_a_configuration_that_is_bad(at_v1: str) -> None:  # noqa: ARG001
-    secret = (lab.PROJECT / ".env").read_text()
+    secret = (application.PROJECT / ".env").read_text()
     found = deployed("config-bad")
     assert found["changed"]["images"] == []
     assert {"path": ".env", "kind": "env", "change": "changed", "keys": ["DATABASE_HOST"]} in found["changed"]["files"]
@@ -111,16 +111,18 @@ def test_damaged_data_are_found_by_what_has_to_be_true(at_v1: str) -> None:  # n
 
 @thorough
 def test_what_is_fewer_than_it_may_be(at_v1: str) -> None:  # noqa: ARG001
-    lab.lab("deploy", "v1.1")
-    lab.docker("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "DELETE FROM job_events WHERE id % 3 = 0")
-    rows = lab.evidence()["corruption"]["rows"]
+    application.lab("deploy", "v1.1")
+    application.docker(
+        "exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "DELETE FROM job_events WHERE id % 3 = 0"
+    )
+    rows = application.evidence()["corruption"]["rows"]
     assert [(entry["table"], entry["exceeded"]) for entry in rows] == [("public.job_events", True)]
-    assert not lab.evidence(row_limits={"job_events": 0.5})["corruption"]["rows"][0]["exceeded"]
+    assert not application.evidence(row_limits={"job_events": 0.5})["corruption"]["rows"][0]["exceeded"]
 
 
-def test_no_restore_point(prepared_lab: None) -> None:  # noqa: ARG001
-    lab.lab("reset", "v1")
-    found = lab.evidence()
+def test_no_restore_point(application_up: None) -> None:  # noqa: ARG001
+    application.lab("reset", "v1")
+    found = application.evidence()
     assert found["candidate"] is None
     assert found["no_candidate"] == "there is no restore point"
     assert {"candidate", "schema", "rows"} <= set(missing(found))
@@ -129,14 +131,14 @@ def test_no_restore_point(prepared_lab: None) -> None:  # noqa: ARG001
 
 @pytest.fixture
 def stopped_database(at_v1: str) -> Iterator[str]:
-    lab.docker("stop", "schedgen-postgres")
+    application.docker("stop", "schedgen-postgres")
     yield at_v1
-    lab.docker("start", "schedgen-postgres")
+    application.docker("start", "schedgen-postgres")
 
 
 @thorough
 def test_a_database_that_does_not_run(stopped_database: str) -> None:  # noqa: ARG001
-    found = lab.evidence()
+    found = application.evidence()
     assert "postgres" in down(found)
     assert found["schema"] is None
     assert {"schema", "rows", "checksums"} <= set(missing(found))
@@ -144,7 +146,7 @@ def test_a_database_that_does_not_run(stopped_database: str) -> None:  # noqa: A
 
 
 def test_a_project_that_is_not_there(at_v1: str) -> None:  # noqa: ARG001
-    found = lab.module(
+    found = application.module(
         "deployment_info", code_services=["backend"], project_src="/nonexistent", project_name="nosuch"
     )["evidence"]  # fmt: skip
     assert found["health"]["verdict"] == "unhealthy"
@@ -162,8 +164,8 @@ def test_a_project_that_is_not_there(at_v1: str) -> None:  # noqa: ARG001
         ({"checks": [{"type": "magic"}]}, "magic"),
     ],
 )
-def test_what_is_declared_wrongly_is_said(prepared_lab: None, arguments: dict[str, Any], words: str) -> None:  # noqa: ARG001
-    found = lab.module("deployment_info", code_services=["backend"], project_src="/nonexistent", **arguments)
+def test_what_is_declared_wrongly_is_said(application_up: None, arguments: dict[str, Any], words: str) -> None:  # noqa: ARG001
+    found = application.module("deployment_info", code_services=["backend"], project_src="/nonexistent", **arguments)
     assert words in found["msg"]
     assert "Nothing was touched" in found["msg"]
 
@@ -200,30 +202,30 @@ MEAN = "rate(http_request_duration_seconds_sum[10s]) / rate(http_request_duratio
 
 def test_what_a_real_prometheus_says_comes_before_direct_probes(prometheus: str, ledger: Path) -> None:
     queries = {"url": prometheus, "error_rate": RATE, "p95": MEAN}
-    early = lab.evidence(prometheus={**queries, "error_rate": "absent_metric"})
+    early = application.evidence(prometheus={**queries, "error_rate": "absent_metric"})
     assert "prometheus" in missing(early)
     assert early["traffic"]["source"] == "probe"
-    lab.lab("deploy", "http-500")
+    application.lab("deploy", "http-500")
     found: dict[str, Any] = {}
 
     def counted() -> bool:
-        found.update(lab.evidence(prometheus=queries)["traffic"])
+        found.update(application.evidence(prometheus=queries)["traffic"])
         return found["source"] == "prometheus" and (found["error_rate"] or 0) > 0.05
 
-    with lab.load(ledger):
-        lab.wait_until(counted, "Prometheus has counted failed requests")
+    with application.load(ledger):
+        application.wait_until(counted, "Prometheus has counted failed requests")
     assert found["p95"] is not None
 
 
-def test_a_prometheus_that_is_away_is_missing(prepared_lab: None) -> None:  # noqa: ARG001
-    found = lab.evidence(prometheus={"url": "http://127.0.0.1:9", "error_rate": RATE})
+def test_a_prometheus_that_is_away_is_missing(application_up: None) -> None:  # noqa: ARG001
+    found = application.evidence(prometheus={"url": "http://127.0.0.1:9", "error_rate": RATE})
     assert "127.0.0.1:9" in missing(found)["prometheus"]
     assert found["traffic"]["source"] == "probe"
 
 
 def test_amcheck_looks_where_it_is_installed(at_v1: str) -> None:  # noqa: ARG001
-    assert "is not installed" in missing(lab.evidence(amcheck=True))["amcheck"]
-    lab.docker("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "CREATE EXTENSION amcheck")
-    found = lab.evidence(amcheck=True)
+    assert "is not installed" in missing(application.evidence(amcheck=True))["amcheck"]
+    application.docker("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "CREATE EXTENSION amcheck")
+    found = application.evidence(amcheck=True)
     assert found["corruption"]["amcheck"] == []
     assert "amcheck" not in missing(found)

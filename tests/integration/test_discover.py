@@ -268,8 +268,8 @@ def test_no_host_is_a_failure(tmp_path: Path) -> None:
     assert "No host matches 'nobody'" in done.screen
 
 
-@pytest.mark.lab
-@pytest.mark.usefixtures("prepared_lab")
+@pytest.mark.application
+@pytest.mark.usefixtures("application_up")
 def test_the_reference_application_is_understood() -> None:
     found = compose_project_info.describe(_compose.connect(), "schedgen", probe=True, login=True)
     roles = {service["name"]: service["role"] for service in found["services"]}

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet import PROJECT, Fleet, Host, ensure_images
 from schedgen_lab import engine
 from schedgen_lab.settings import SUPPORT_IMAGES
+from support.fleet import PROJECT, Fleet, Host, ensure_images
 
 HOSTS = 3
 DEPLOY_JOURNAL = "/var/lib/schedgen-rollback/shop/runs/*-deploy/journal.jsonl"

@@ -13,8 +13,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-import git_checkout
 import pytest
+from support import repository
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -76,7 +76,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, tarball: Path, elsewhere
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What git would hand to somebody, the changes of this moment included, in a folder with a space in its name."""
     folder = tmp_path_factory.mktemp("a clone of") / "the collection"
-    git_checkout.copy_to(folder)
+    repository.copy_to(folder)
     return folder
 
 

@@ -16,7 +16,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import prometheus_bed
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import (
     Manifest,
@@ -27,6 +26,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._metrics import PREFIX
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
+from support import monitoring
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "shop"
@@ -34,7 +34,7 @@ APPLICATION = "shop"
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prometheus_bed.unpack(tmp_path_factory.mktemp("prometheus"))
+    return monitoring.unpack(tmp_path_factory.mktemp("prometheus"))
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def metrics(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def prometheus(commands: Path, metrics: Path, tmp_path: Path) -> Iterator[prometheus_bed.Prometheus]:
-    with prometheus_bed.running(commands, metrics, tmp_path) as found:
+def prometheus(commands: Path, metrics: Path, tmp_path: Path) -> Iterator[monitoring.Prometheus]:
+    with monitoring.running(commands, metrics, tmp_path) as found:
         yield found
 
 
@@ -124,7 +124,7 @@ def run_of(kind: str, outcome: str) -> list[dict[str, Any]]:
 
 
 def test_prometheus_has_what_a_run_wrote(
-    store: Store, metrics: Path, prometheus: prometheus_bed.Prometheus, commands: Path, tmp_path: Path
+    store: Store, metrics: Path, prometheus: monitoring.Prometheus, commands: Path, tmp_path: Path
 ) -> None:
     proven = take(store, "deploy")
     store.append_event(proven, "proven")
@@ -173,7 +173,7 @@ def test_prometheus_has_what_a_run_wrote(
 
 
 def test_the_status_writes_lock_and_freeze_and_fails_past_a_limit(
-    store: Store, metrics: Path, prometheus: prometheus_bed.Prometheus, tmp_path: Path
+    store: Store, metrics: Path, prometheus: monitoring.Prometheus, tmp_path: Path
 ) -> None:
     store.acquire("20261125T110000.000Z-quick", "kim", "v3 answers 500", lease=3600)
     store.freeze("operator", "kim", "a rollback")

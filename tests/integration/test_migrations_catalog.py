@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _catalog, _catalog_reader
-from migration_bed import Bed
+from support.migrations import MigrationProject
 
 SCHEMA = """
 CREATE EXTENSION pgcrypto;
@@ -40,16 +40,16 @@ INSERT INTO shop.jobs (title, amount) SELECT 'job ' || n, n FROM generate_series
 
 
 @pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    made = Bed(tmp_path_factory.mktemp("state"))
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MigrationProject]:
+    made = MigrationProject(tmp_path_factory.mktemp("state"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def cursor(bed: Bed) -> Iterator[Any]:
+def cursor(project: MigrationProject) -> Iterator[Any]:
     """A transaction in which anything may be done: nothing of it stays."""
-    connection = bed.session()
+    connection = project.session()
     connection.autocommit = False
     with connection.cursor() as cursor:
         cursor.execute(SCHEMA)
@@ -145,8 +145,8 @@ def test_what_real_changes_mean(cursor: Any, statement: str, verdict: str, rever
     assert not told or told in (*found.reasons, *found.notes, *found.revert_reasons)
 
 
-def test_an_enum_value_and_whether_it_is_used(bed: Bed) -> None:
-    connection = bed.session()
+def test_an_enum_value_and_whether_it_is_used(project: MigrationProject) -> None:
+    connection = project.session()
     try:
         with connection.cursor() as cursor:
             cursor.execute("CREATE TYPE mood AS ENUM ('good'); CREATE TABLE days (mood mood, moods mood[])")
@@ -170,8 +170,8 @@ def test_an_enum_value_and_whether_it_is_used(bed: Bed) -> None:
         connection.close()
 
 
-def test_two_hundred_tables_are_read_quickly(bed: Bed) -> None:
-    connection = bed.session()
+def test_two_hundred_tables_are_read_quickly(project: MigrationProject) -> None:
+    connection = project.session()
     connection.autocommit = False
     with connection.cursor() as cursor:
         for number in range(200):

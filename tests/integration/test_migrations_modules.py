@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _postgres, _schema
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
-from migration_bed import (
+from support.migrations import (
     ROOT,
     SERVER,
     TYPEORM_ENVIRONMENT,
     V1,
     V2,
-    Bed,
+    MigrationProject,
     begin_again,
     broken_image,
     helpers,
@@ -59,36 +59,36 @@ def images() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    made = Bed(tmp_path_factory.mktemp("state"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MigrationProject]:
+    made = MigrationProject(tmp_path_factory.mktemp("state"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def bed(server: Bed, images: dict[str, str]) -> Iterator[Bed]:
+def project(server: MigrationProject, images: dict[str, str]) -> Iterator[MigrationProject]:
     begin_again(server, images["v1"])
     yield server
     server.stop("backend")
-    run("rm", "-rf", str(server.state_dir / server.project))
+    run("rm", "-rf", str(server.state_dir / server.name))
 
 
-def deploy(bed: Bed, image: str, *, catalogue: bool = True) -> str:
+def deploy(project: MigrationProject, image: str, *, catalogue: bool = True) -> str:
     """Take a restore point, deploy a release that migrates and then crashes; return the restore point's id."""
-    catalog, _facts = _schema.catalogue(bed.login)
-    point = bed.record(_schema.history(bed.login, SETTINGS), catalog if catalogue else None)
-    migrate(bed, image)
-    bed.start("backend", image, "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
+    catalog, _facts = _schema.catalogue(project.login)
+    point = project.record(_schema.history(project.login, SETTINGS), catalog if catalogue else None)
+    migrate(project, image)
+    project.start("backend", image, "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
     return point
 
 
-def state(bed: Bed) -> str:
-    return run("docker", "inspect", "--format={{.State.Status}}", f"{bed.project}-backend-1")
+def state(project: MigrationProject) -> str:
+    return run("docker", "inspect", "--format={{.State.Status}}", f"{project.name}-backend-1")
 
 
-def test_a_schema_that_the_older_release_can_live_with(bed: Bed, images: dict[str, str]) -> None:
-    point = deploy(bed, images["v2"])
-    found = bed.call("migration_info", try_tool=True)
+def test_a_schema_that_the_older_release_can_live_with(project: MigrationProject, images: dict[str, str]) -> None:
+    point = deploy(project, images["v2"])
+    found = project.call("migration_info", try_tool=True)
     assert (found["to"], len(found["applied"]), len(found["added"])) == (point, 7, 4)
     assert found["judgement"]["verdict"] == "compatible"
     assert found["comparison"]["revert"] == "destroys"
@@ -101,32 +101,34 @@ def test_a_schema_that_the_older_release_can_live_with(bed: Bed, images: dict[st
     assert found["rollback_screen"]["headline"].startswith(f"Schema against v1 ({point}): compatible, 4 migrations")
 
 
-def test_what_a_destructive_migration_means(bed: Bed, images: dict[str, str]) -> None:
-    point = deploy(bed, images["destructive"])
-    found = bed.call("migration_info")
+def test_what_a_destructive_migration_means(project: MigrationProject, images: dict[str, str]) -> None:
+    point = deploy(project, images["destructive"])
+    found = project.call("migration_info")
     assert (found["judgement"]["verdict"], found["comparison"]["revert"]) == ("incompatible", "cannot")
-    refused = bed.call("migration_revert", to=point)
+    refused = project.call("migration_revert", to=point)
     assert "a revert is no way back" in refused["msg"]
     assert "table public.job_events held" in refused["msg"]
     assert refused["msg"].count("\n") == 2
-    assert _schema.history(bed.login, SETTINGS)[-1] == "DropCustomers1763000000001"
-    assert others(bed) == []
+    assert _schema.history(project.login, SETTINGS)[-1] == "DropCustomers1763000000001"
+    assert others(project) == []
 
 
-def test_no_catalogue_was_recorded(bed: Bed, images: dict[str, str]) -> None:
-    point = deploy(bed, images["v2"], catalogue=False)
-    found = bed.call("migration_info")
+def test_no_catalogue_was_recorded(project: MigrationProject, images: dict[str, str]) -> None:
+    point = deploy(project, images["v2"], catalogue=False)
+    found = project.call("migration_info")
     assert found["judgement"]["verdict"] == "incompatible"
     assert "comparison" not in found
-    done = bed.call("migration_revert", to=point)
+    done = project.call("migration_revert", to=point)
     assert (done["verdict"], done["rehearsal"]["verdict"]) == ("unproven", "unproven")
-    assert _schema.history(bed.login, SETTINGS) == _schema.history(bed.login, SETTINGS)[:3]
+    assert _schema.history(project.login, SETTINGS) == _schema.history(project.login, SETTINGS)[:3]
 
 
-def test_a_tool_that_does_not_start(bed: Bed, images: dict[str, str]) -> None:
-    deploy(bed, images["v2"])
-    bed.start("backend", images["dead"], "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
-    found = bed.call("migration_info", try_tool=True)
+def test_a_tool_that_does_not_start(project: MigrationProject, images: dict[str, str]) -> None:
+    deploy(project, images["v2"])
+    project.start(
+        "backend", images["dead"], "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False
+    )
+    found = project.call("migration_info", try_tool=True)
     assert found["tool"]["starts"] is False
     assert "missing-entity.js" in found["tool"]["words"]
     assert any("restore the database" in line for line in found["rollback_screen"]["lines"])
@@ -134,95 +136,97 @@ def test_a_tool_that_does_not_start(bed: Bed, images: dict[str, str]) -> None:
     assert found["judgement"]["verdict"] == "compatible"
 
 
-def test_the_way_back_rehearsed_taken_and_taken_again(bed: Bed, images: dict[str, str]) -> None:
-    point = deploy(bed, images["v2"])
-    rehearsed = bed.call("migration_revert", to=point, state="rehearsed")
+def test_the_way_back_rehearsed_taken_and_taken_again(project: MigrationProject, images: dict[str, str]) -> None:
+    point = deploy(project, images["v2"])
+    rehearsed = project.call("migration_revert", to=point, state="rehearsed")
     assert (rehearsed["changed"], rehearsed["rehearsal"]["verdict"]) == (False, "compatible")
-    assert len(_schema.history(bed.login, SETTINGS)) == 7
-    shown = bed.call("migration_revert", to=point, _ansible_check_mode=True)
+    assert len(_schema.history(project.login, SETTINGS)) == 7
+    shown = project.call("migration_revert", to=point, _ansible_check_mode=True)
     assert (shown["changed"], len(shown["steps"])) == (True, 4)
-    assert len(_schema.history(bed.login, SETTINGS)) == 7
-    done = bed.call("migration_revert", to=point, rehearse=False, _ansible_diff=True)
+    assert len(_schema.history(project.login, SETTINGS)) == 7
+    done = project.call("migration_revert", to=point, rehearse=False, _ansible_diff=True)
     assert done["changed"], done
     assert done["undone"] == rehearsed["steps"]
     assert done["verdict"] == "compatible"
     assert "AddJobPriority1761000000001" in done["diff"]["before"]
     assert "AddJobPriority1761000000001" not in done["diff"]["after"]
-    assert others(bed) == [done["set_aside"]]
-    assert state(bed) == "exited"
-    assert len(_schema.history(bed.login, SETTINGS)) == 3
-    again = bed.call("migration_revert", to=point)
+    assert others(project) == [done["set_aside"]]
+    assert state(project) == "exited"
+    assert len(_schema.history(project.login, SETTINGS)) == 3
+    again = project.call("migration_revert", to=point)
     assert (again["changed"], again["set_aside"]) == (False, "")
-    assert helpers(bed) == ""
+    assert helpers(project) == ""
 
 
-def test_a_wrong_down_is_refused_before_anything_is_touched(bed: Bed, images: dict[str, str]) -> None:
-    point = deploy(bed, images["wrong"])
-    refused = bed.call("migration_revert", to=point)
+def test_a_wrong_down_is_refused_before_anything_is_touched(project: MigrationProject, images: dict[str, str]) -> None:
+    point = deploy(project, images["wrong"])
+    refused = project.call("migration_revert", to=point)
     assert refused["failed"]
     assert "column public.jobs.document was dropped" in refused["msg"]
-    assert state(bed) != "exited"
-    assert others(bed) == []
-    assert helpers(bed) == ""
+    assert state(project) != "exited"
+    assert others(project) == []
+    assert helpers(project) == ""
 
 
-def test_a_step_that_fails_is_told_and_undone(bed: Bed, images: dict[str, str]) -> None:
-    point = deploy(bed, images["half"])
-    failed = bed.call("migration_revert", to=point, rehearse=False)
+def test_a_step_that_fails_is_told_and_undone(project: MigrationProject, images: dict[str, str]) -> None:
+    point = deploy(project, images["half"])
+    failed = project.call("migration_revert", to=point, rehearse=False)
     assert failed["put_back"]
     assert "step 1 of 1, taking back Broken1769000000001" in failed["msg"]
     assert "half of it is done" in failed["msg"]
     assert failed["kept"] in failed["msg"]
-    assert state(bed) in ("restarting", "running")
-    assert others(bed) == [failed["kept"]]
+    assert state(project) in ("restarting", "running")
+    assert others(project) == [failed["kept"]]
 
 
-def test_left_half_way_where_so_configured_and_put_back_by_the_next_run(bed: Bed, images: dict[str, str]) -> None:
-    point = deploy(bed, images["half"])
-    failed = bed.call("migration_revert", to=point, rehearse=False, put_back=False)
+def test_left_half_way_where_so_configured_and_put_back_by_the_next_run(
+    project: MigrationProject, images: dict[str, str]
+) -> None:
+    point = deploy(project, images["half"])
+    failed = project.call("migration_revert", to=point, rehearse=False, put_back=False)
     assert not failed["put_back"]
     assert failed["set_aside"] in failed["msg"]
-    assert state(bed) == "exited"
+    assert state(project) == "exited"
     # A person started the application meanwhile: nobody but a person knows which database is right.
-    run("docker", "run", "--detach", f"--name={bed.project}-started", f"--network={bed.project}",
-        f"--label=com.docker.compose.project={bed.project}", "--label=com.docker.compose.service=backend",
+    run("docker", "run", "--detach", f"--name={project.name}-started", f"--network={project.name}",
+        f"--label=com.docker.compose.project={project.name}", "--label=com.docker.compose.service=backend",
         "--label=com.docker.compose.oneoff=False", images["v1"], "sleep", "60")  # fmt: skip
     try:
-        refused = bed.call("migration_revert", to=point)
+        refused = project.call("migration_revert", to=point)
         assert "a person must say" in refused["msg"]
     finally:
-        run("docker", "rm", "--force", f"{bed.project}-started")
-    again = bed.call("migration_revert", to=point, rehearse=False)
+        run("docker", "rm", "--force", f"{project.name}-started")
+    again = project.call("migration_revert", to=point, rehearse=False)
     assert again["put_back"], again
 
 
 @pytest.mark.parametrize("when", ["rehearsal", "step"])
-def test_killed_and_run_again(bed: Bed, images: dict[str, str], when: str) -> None:
-    point = deploy(bed, images["slow"])
-    store = Store(str(bed.state_dir), bed.project)
+def test_killed_and_run_again(project: MigrationProject, images: dict[str, str], when: str) -> None:
+    point = deploy(project, images["slow"])
+    store = Store(str(project.state_dir), project.name)
     store.begin_run("r1")
     store.acquire("r1", "someone", "a test")
-    process = bed.process("migration_revert", to=point, run="r1", rehearse=when == "rehearsal")
+    process = project.process("migration_revert", to=point, run="r1", rehearse=when == "rehearsal")
     end = time.monotonic() + 60
-    while "schedgen-rollback-migration-" not in run("docker", "ps", "--format={{.Names}}",
-                                                     f"--filter=network={bed.project}") and when == "step":  # fmt: skip
+    look = ("docker", "ps", "--format={{.Names}}", f"--filter=network={project.name}")
+    while when == "step" and "schedgen-rollback-migration-" not in run(*look):
         assert time.monotonic() < end
         time.sleep(0.05)
-    while when == "rehearsal" and not helpers(bed):
+    while when == "rehearsal" and not helpers(project):
         assert time.monotonic() < end
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert helpers(bed)
-    done = bed.call("migration_revert", to=point, run="r1")
+    assert helpers(project)
+    done = project.call("migration_revert", to=point, run="r1")
     assert done.get("undone") == ["Broken1769000000001"], done
     assert done["verdict"] == "equal"
-    assert helpers(bed) == ""
-    assert len(others(bed)) == (2 if when == "step" else 1)
+    assert helpers(project) == ""
+    assert len(others(project)) == (2 if when == "step" else 1)
 
 
-def test_what_is_not_there(bed: Bed, images: dict[str, str]) -> None:
-    point = deploy(bed, images["v2"])
+def test_what_is_not_there(project: MigrationProject, images: dict[str, str]) -> None:
+    point = deploy(project, images["v2"])
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"to": "20260101T000000.000Z"}, "there is no restore point"),
         ({"migration_service": "nothing"}, "has no container"),
@@ -232,16 +236,16 @@ def test_what_is_not_there(bed: Bed, images: dict[str, str]) -> None:
         ({"migration_program": ["no-such-program"]}, "no-such-program"),
     ]
     for given, told in wrong:
-        failed = bed.call("migration_revert", **{"to": point, **given})
+        failed = project.call("migration_revert", **{"to": point, **given})
         assert failed.get("failed"), failed
         assert told in failed["msg"]
         assert failed["msg"].startswith("What happened: ")
-    assert len(_schema.history(bed.login, SETTINGS)) == 7
-    assert state(bed) != "exited"
-    tried = bed.call("migration_info", try_tool=True, migration_program=["no-such-program"])["tool"]
+    assert len(_schema.history(project.login, SETTINGS)) == 7
+    assert state(project) != "exited"
+    tried = project.call("migration_info", try_tool=True, migration_program=["no-such-program"])["tool"]
     assert tried["starts"] is False
     assert "no-such-program" in tried["words"]
-    nothing = bed.call("migration_info", state_dir=str(bed.state_dir / "empty"))
+    nothing = project.call("migration_info", state_dir=str(project.state_dir / "empty"))
     assert (nothing["to"], nothing["judgement"]["verdict"], len(nothing["applied"])) == ("", "unknown", 7)
 
 
@@ -264,8 +268,8 @@ PLAY = """
 """
 
 
-def test_a_server_that_was_started_again_is_found_under_its_new_address(server: Bed) -> None:
-    name, login = f"{server.project}-postgres-1", server.login
+def test_a_server_that_was_started_again_is_found_under_its_new_address(server: MigrationProject) -> None:
+    name, login = f"{server.name}-postgres-1", server.login
     run("docker", "stop", name)
     # Whoever comes meanwhile takes the address.
     server.start("other", SERVER, "sleep", "60")
@@ -277,13 +281,13 @@ def test_a_server_that_was_started_again_is_found_under_its_new_address(server: 
     assert _postgres.query(login, "SELECT 1") == [(1,)]
 
 
-def test_the_role(bed: Bed, images: dict[str, str], tmp_path: Path) -> None:
-    point = deploy(bed, images["v2"])
+def test_the_role(project: MigrationProject, images: dict[str, str], tmp_path: Path) -> None:
+    point = deploy(project, images["v2"])
     play = tmp_path / "play.yml"
     play.write_text(PLAY)
     variables = {
-        "rollback_application": bed.project,
-        "rollback_state_dir": str(bed.state_dir),
+        "rollback_application": project.name,
+        "rollback_state_dir": str(project.state_dir),
         "rollback_code_services": ["backend"],
         "rollback_to": point,
         "migration_revert_rehearse": False,
@@ -296,5 +300,5 @@ def test_the_role(bed: Bed, images: dict[str, str], tmp_path: Path) -> None:
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"rehearsed compatible, kept {others(bed)[0]}" in done.stdout
-    assert len(_schema.history(bed.login, SETTINGS)) == 3
+    assert f"rehearsed compatible, kept {others(project)[0]}" in done.stdout
+    assert len(_schema.history(project.login, SETTINGS)) == 3

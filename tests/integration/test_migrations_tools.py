@@ -19,8 +19,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _schema,
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import query
-from fetching import fetch
-from migration_bed import PASSWORD, Bed, build, helpers, others, run
+from support.fetching import fetch
+from support.migrations import PASSWORD, MigrationProject, build, helpers, others, run
 
 POINT = "20261122T131500.123Z"
 PYTHON, NODE = "schedgen-demo-python:trixie", "schedgen-demo-node:trixie"
@@ -195,14 +195,14 @@ def cases(packages: dict[str, Path]) -> Iterator[dict[str, Case]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    made = Bed(tmp_path_factory.mktemp("state"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MigrationProject]:
+    made = MigrationProject(tmp_path_factory.mktemp("state"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def bed(server: Bed) -> Iterator[Bed]:
+def project(server: MigrationProject) -> Iterator[MigrationProject]:
     beside = server.maintenance
     for name in (*others(server), "schedgen"):
         query(beside, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
@@ -213,63 +213,63 @@ def bed(server: Bed) -> Iterator[Bed]:
 
 
 @pytest.mark.parametrize("tool", ["alembic", "django", "knex", "command"])
-def test_there_and_back(bed: Bed, cases: dict[str, Case], tool: str) -> None:
+def test_there_and_back(project: MigrationProject, cases: dict[str, Case], tool: str) -> None:
     case = cases[tool]
 
     def in_image(*argv: str) -> None:
         environment = [f"--env={key}={value}" for key, value in case.environment.items()]
-        run("docker", "run", "--rm", f"--network={bed.project}", *environment, case.image, *argv)
+        run("docker", "run", "--rm", f"--network={project.name}", *environment, case.image, *argv)
 
     for argv in case.first:
         in_image(*argv)
-    recorded, _facts = _schema.catalogue(bed.login)
-    history = _schema.history(bed.login, case.settings)
+    recorded, _facts = _schema.catalogue(project.login)
+    history = _schema.history(project.login, case.settings)
     table = "shop_item" if tool == "django" else "items"
-    bed.sql(f"INSERT INTO {table} (title) VALUES ('one')")
+    project.sql(f"INSERT INTO {table} (title) VALUES ('one')")
     for argv in case.rest:
         in_image(*argv)
-    bed.start("backend", case.image, "false", environment=case.environment, wait=False)
-    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", case.settings)
-    applied = _schema.history(bed.login, case.settings)
-    ran = tools.try_tool(bed.login)
+    project.start("backend", case.image, "false", environment=case.environment, wait=False)
+    tools = _migration_toolbox.Toolbox(project.client, project.name, project.name, "backend", case.settings)
+    applied = _schema.history(project.login, case.settings)
+    ran = tools.try_tool(project.login)
     assert (ran is None) if tool == "command" else (ran is not None and ran.rc == 0), ran
-    way = tools.steps(bed.login, history)
+    way = tools.steps(project.login, history)
     assert tuple(step.undoes for step in way) == case.undone
-    rehearsal = _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
+    rehearsal = _rehearsal.rehearse(project.client, tools, project.login, way, recorded)
     assert rehearsal.verdict == case.verdict, rehearsal
-    assert _schema.history(bed.login, case.settings) == applied
-    done = mr.revert(tools, bed.database, way, recorded, POINT)
+    assert _schema.history(project.login, case.settings) == applied
+    done = mr.revert(tools, project.database, way, recorded, POINT)
     assert done.undone == case.undone
     assert done.verdict == case.verdict
-    assert _schema.history(bed.login, case.settings) == history
-    assert bed.sql(f"SELECT title FROM {table}") == [("one",)]
-    assert tools.steps(bed.login, history) == ()
-    assert helpers(bed) == ""
+    assert _schema.history(project.login, case.settings) == history
+    assert project.sql(f"SELECT title FROM {table}") == [("one",)]
+    assert tools.steps(project.login, history) == ()
+    assert helpers(project) == ""
 
 
 @pytest.mark.parametrize("tool", ["alembic", "django", "knex"])
-def test_every_tool_is_held_to_the_lock_timeout(bed: Bed, cases: dict[str, Case], tool: str) -> None:
+def test_every_tool_is_held_to_the_lock_timeout(project: MigrationProject, cases: dict[str, Case], tool: str) -> None:
     case = cases[tool]
     environment = [f"--env={key}={value}" for key, value in case.environment.items()]
     for argv in (*case.first, *case.rest):
-        run("docker", "run", "--rm", f"--network={bed.project}", *environment, case.image, *argv)
-    bed.start("backend", case.image, "false", environment=case.environment, wait=False)
+        run("docker", "run", "--rm", f"--network={project.name}", *environment, case.image, *argv)
+    project.start("backend", case.image, "false", environment=case.environment, wait=False)
     settings = replace(case.settings, lock_timeout=1, step_timeout=40)
-    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", settings)
-    applied = _schema.history(bed.login, settings)
-    way = tools.steps(bed.login, [] if tool == "alembic" else applied[:-1])[:1]
-    connection = bed.session()
+    tools = _migration_toolbox.Toolbox(project.client, project.name, project.name, "backend", settings)
+    applied = _schema.history(project.login, settings)
+    way = tools.steps(project.login, [] if tool == "alembic" else applied[:-1])[:1]
+    connection = project.session()
     connection.autocommit = False
     with connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {'shop_note' if tool == 'django' else 'notes'} IN ACCESS SHARE MODE")
         with pytest.raises(_migration_toolbox.StepFailed, match="lock timeout") as raised:
-            _migration_toolbox.take_steps(tools, bed.login, way)
+            _migration_toolbox.take_steps(tools, project.login, way)
     connection.close()
     assert raised.value.left == ()
-    assert _schema.history(bed.login, settings) == applied
+    assert _schema.history(project.login, settings) == applied
 
 
-def test_prisma_has_no_way_back(bed: Bed, cases: dict[str, Case]) -> None:
-    bed.start("backend", cases["command"].image, "false", environment=ENVIRONMENT, wait=False)
+def test_prisma_has_no_way_back(project: MigrationProject, cases: dict[str, Case]) -> None:
+    project.start("backend", cases["command"].image, "false", environment=ENVIRONMENT, wait=False)
     with pytest.raises(ValueError, match="restore the database instead"):
-        _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", _schema.Settings("prisma"))
+        _migration_toolbox.Toolbox(project.client, project.name, project.name, "backend", _schema.Settings("prisma"))

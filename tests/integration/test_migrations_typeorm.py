@@ -23,12 +23,12 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError, query
-from migration_bed import (
+from support.migrations import (
     PASSWORD,
     TYPEORM_ENVIRONMENT,
     V1,
     V2,
-    Bed,
+    MigrationProject,
     begin_again,
     broken_image,
     helpers,
@@ -70,33 +70,35 @@ def images() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    made = Bed(tmp_path_factory.mktemp("state"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MigrationProject]:
+    made = MigrationProject(tmp_path_factory.mktemp("state"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def bed(server: Bed, images: dict[str, str]) -> Iterator[Bed]:
+def project(server: MigrationProject, images: dict[str, str]) -> Iterator[MigrationProject]:
     """A fresh database, migrated to v1 by v1's own image, with a row."""
     begin_again(server, images["v1"])
     yield server
     server.stop("backend")
 
 
-def deploy(bed: Bed, image: str, **given: Any) -> tuple[_migration_toolbox.Toolbox, Any, list[str]]:
+def deploy(project: MigrationProject, image: str, **given: Any) -> tuple[_migration_toolbox.Toolbox, Any, list[str]]:
     """Record what is there, deploy a release whose service crash-loops, and return the tools to go back."""
-    recorded, _facts = _schema.catalogue(bed.login)
-    history = _schema.history(bed.login, SETTINGS)
-    migrate(bed, image)
-    bed.start("backend", image, "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
-    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", replace(SETTINGS, **given))
+    recorded, _facts = _schema.catalogue(project.login)
+    history = _schema.history(project.login, SETTINGS)
+    migrate(project, image)
+    project.start("backend", image, "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
+    tools = _migration_toolbox.Toolbox(
+        project.client, project.name, project.name, "backend", replace(SETTINGS, **given)
+    )
     return tools, recorded, history
 
 
-def test_a_crash_looping_release_is_taken_back(bed: Bed, images: dict[str, str]) -> None:
-    tools, recorded, history = deploy(bed, images["v2"])
-    way = tools.steps(bed.login, history)
+def test_a_crash_looping_release_is_taken_back(project: MigrationProject, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(project, images["v2"])
+    way = tools.steps(project.login, history)
     assert [step.undoes for step in way] == [
         "IndexJobsByTime1761000000004",
         "SplitCustomer1761000000003",
@@ -104,10 +106,10 @@ def test_a_crash_looping_release_is_taken_back(bed: Bed, images: dict[str, str])
         "AddJobPriority1761000000001",
     ]
     assert way[0].argv == ("node_modules/.bin/typeorm", "migration:revert", "-d", "dist/data-source.js")
-    assert len(_schema.history(bed.login, SETTINGS)) == 7
-    rehearsal = _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
+    assert len(_schema.history(project.login, SETTINGS)) == 7
+    rehearsal = _rehearsal.rehearse(project.client, tools, project.login, way, recorded)
     # The rehearsal could not reach the live database.
-    assert len(_schema.history(bed.login, SETTINGS)) == 7
+    assert len(_schema.history(project.login, SETTINGS)) == 7
     assert rehearsal.verdict == "compatible"
     assert set(rehearsal.notes) == {
         "index jobs_created_at of table public.jobs is new",
@@ -116,134 +118,144 @@ def test_a_crash_looping_release_is_taken_back(bed: Bed, images: dict[str, str])
     assert rehearsal.limits == ()
     steps: list[tuple[str, str]] = []
     done = mr.revert(
-        tools, bed.database, way, recorded, POINT, told=lambda name, status, **_more: steps.append((name, status))
+        tools, project.database, way, recorded, POINT, told=lambda name, status, **_more: steps.append((name, status))
     )
-    assert _schema.history(bed.login, SETTINGS) == history
+    assert _schema.history(project.login, SETTINGS) == history
     assert done.verdict == "compatible"
     assert steps == [("set_aside", "begun"), ("set_aside", "done")] + [("revert", "begun"), ("revert", "done")] * 4
-    assert bed.sql("SELECT customer FROM jobs") == [("Ada <ada@example.org>",)]
-    assert others(bed) == [done.copy]
-    stands = bed.database.standing()
+    assert project.sql("SELECT customer FROM jobs") == [("Ada <ada@example.org>",)]
+    assert others(project) == [done.copy]
+    stands = project.database.standing()
     assert (stands.reverted_to, stands.unfinished) == (POINT, None)
     (copy,) = stands.aside
     # Fenced, so that nobody changes what was.
     assert (copy.name, copy.open) == (done.copy, False)
-    assert helpers(bed) == ""
+    assert helpers(project) == ""
     # And again: there is nothing to do.
-    assert tools.steps(bed.login, history) == ()
+    assert tools.steps(project.login, history) == ()
 
 
-def test_a_wrong_down_is_seen_in_the_rehearsal(bed: Bed, images: dict[str, str]) -> None:
-    tools, recorded, history = deploy(bed, images["wrong"])
-    way = tools.steps(bed.login, history)
+def test_a_wrong_down_is_seen_in_the_rehearsal(project: MigrationProject, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(project, images["wrong"])
+    way = tools.steps(project.login, history)
     for limit in (20_000_000, 0):
         tools.settings = replace(tools.settings, data_limit=limit)
-        rehearsal = _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
+        rehearsal = _rehearsal.rehearse(project.client, tools, project.login, way, recorded)
         assert rehearsal.verdict == "wrong"
         assert rehearsal.reasons == ("column public.jobs.document was dropped",)
         assert bool(rehearsal.limits) == (limit == 0)
-    assert bed.sql("SELECT document FROM jobs") == [(None,)]
+    assert project.sql("SELECT document FROM jobs") == [(None,)]
 
 
-def test_what_a_destructive_migration_means(bed: Bed, images: dict[str, str]) -> None:
-    _tools, recorded, history = deploy(bed, images["destructive"])
-    live, facts = _schema.catalogue(bed.login, recorded)
-    added, missing = _migration_tools.since("typeorm", _schema.history(bed.login, SETTINGS), history)
+def test_what_a_destructive_migration_means(project: MigrationProject, images: dict[str, str]) -> None:
+    _tools, recorded, history = deploy(project, images["destructive"])
+    live, facts = _schema.catalogue(project.login, recorded)
+    added, missing = _migration_tools.since("typeorm", _schema.history(project.login, SETTINGS), history)
     found = _catalog.compare(recorded, live, added=added or (), missing=missing or (), facts=facts)
     assert (found.verdict, found.revert) == ("incompatible", "cannot")
     assert "table public.job_events was dropped" in found.reasons
     assert any("column public.jobs.customer held" in reason for reason in found.revert_reasons)
 
 
-def test_a_step_that_fails_half_way_is_told_and_put_back(bed: Bed, images: dict[str, str]) -> None:
-    tools, recorded, history = deploy(bed, images["half"])
-    way = tools.steps(bed.login, history)
-    before, _facts = _schema.catalogue(bed.login)
+def test_a_step_that_fails_half_way_is_told_and_put_back(project: MigrationProject, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(project, images["half"])
+    way = tools.steps(project.login, history)
+    before, _facts = _schema.catalogue(project.login)
     with pytest.raises(_migration_toolbox.StepFailed, match="half of it is done"):
-        _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
+        _rehearsal.rehearse(project.client, tools, project.login, way, recorded)
     with pytest.raises(mr.RevertFailed) as raised:
-        mr.revert(tools, bed.database, way, recorded, POINT)
+        mr.revert(tools, project.database, way, recorded, POINT)
     failed = raised.value
     assert "step 1 of 1, taking back Broken1769000000001" in failed.reason
     assert "half of it is done" in failed.reason
     assert "It did a part of its work: index jobs_queued of table public.jobs was dropped" in failed.reason
     assert failed.put_back
-    after, _facts = _schema.catalogue(bed.login)
+    after, _facts = _schema.catalogue(project.login)
     assert _catalog.fingerprint(after) == _catalog.fingerprint(before)
-    assert others(bed) == [failed.kept]
+    assert others(project) == [failed.kept]
     # No undo goes to what a failed revert left.
-    assert bed.database.standing().newest_aside is None
-    assert helpers(bed) == ""
+    assert project.database.standing().newest_aside is None
+    assert helpers(project) == ""
 
 
-def test_left_as_it_is_where_so_configured(bed: Bed, images: dict[str, str]) -> None:
-    tools, recorded, history = deploy(bed, images["half"])
-    way = tools.steps(bed.login, history)
+def test_left_as_it_is_where_so_configured(project: MigrationProject, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(project, images["half"])
+    way = tools.steps(project.login, history)
     with pytest.raises(mr.RevertFailed) as raised:
-        mr.revert(tools, bed.database, way, recorded, POINT, restore=False)
+        mr.revert(tools, project.database, way, recorded, POINT, restore=False)
     assert not raised.value.put_back
-    unfinished = bed.database.standing().unfinished
+    unfinished = project.database.standing().unfinished
     assert unfinished is not None
     assert unfinished.name == raised.value.copy
 
 
-def test_a_step_that_rows_are_in_the_way_of_is_seen_where_there_are_rows(bed: Bed, images: dict[str, str]) -> None:
-    tools, recorded, history = deploy(bed, images["rows"])
-    way = tools.steps(bed.login, history)
+def test_a_step_that_rows_are_in_the_way_of_is_seen_where_there_are_rows(
+    project: MigrationProject, images: dict[str, str]
+) -> None:
+    tools, recorded, history = deploy(project, images["rows"])
+    way = tools.steps(project.login, history)
     with pytest.raises(_migration_toolbox.StepFailed, match="rows are in the way"):
-        _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded)
+        _rehearsal.rehearse(project.client, tools, project.login, way, recorded)
     tools.settings = replace(tools.settings, data_limit=0)
-    assert _rehearsal.rehearse(bed.client, tools, bed.login, way, recorded).verdict == "equal"
+    assert _rehearsal.rehearse(project.client, tools, project.login, way, recorded).verdict == "equal"
 
 
 @pytest.mark.parametrize(("image", "told"), [("sleeps", "statement timeout"), ("hangs", "did not end in time")])
-def test_a_tool_that_hangs_ends_at_its_time(bed: Bed, images: dict[str, str], image: str, told: str) -> None:
+def test_a_tool_that_hangs_ends_at_its_time(
+    project: MigrationProject, images: dict[str, str], image: str, told: str
+) -> None:
     # The statement ends at three quarters of it; the tool, which takes a while to start, at its end.
-    tools, recorded, history = deploy(bed, images[image], step_timeout=6 if image == "hangs" else 24)
-    way = tools.steps(bed.login, history)
+    tools, recorded, history = deploy(project, images[image], step_timeout=6 if image == "hangs" else 24)
+    way = tools.steps(project.login, history)
     with pytest.raises(mr.RevertFailed, match=told) as raised:
-        mr.revert(tools, bed.database, way, recorded, POINT)
+        mr.revert(tools, project.database, way, recorded, POINT)
     assert raised.value.put_back
-    assert bed.sql("SELECT count(*) FROM pg_stat_activity WHERE query ~ 'extra' AND pid <> pg_backend_pid()") == [(0,)]
-    assert _schema.history(bed.login, SETTINGS)[-1] == "Broken1769000000001"
-    assert helpers(bed) == ""
+    assert project.sql("SELECT count(*) FROM pg_stat_activity WHERE query ~ 'extra' AND pid <> pg_backend_pid()") == [
+        (0,)
+    ]
+    assert _schema.history(project.login, SETTINGS)[-1] == "Broken1769000000001"
+    assert helpers(project) == ""
 
 
-def test_a_tool_that_does_not_start_says_why(bed: Bed, images: dict[str, str]) -> None:
-    migrate(bed, images["v2"])
-    bed.start("backend", images["dead"], "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False)
-    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
-    ran = tools.try_tool(bed.login)
+def test_a_tool_that_does_not_start_says_why(project: MigrationProject, images: dict[str, str]) -> None:
+    migrate(project, images["v2"])
+    project.start(
+        "backend", images["dead"], "node", "-e", "process.exit(1)", environment=TYPEORM_ENVIRONMENT, wait=False
+    )
+    tools = _migration_toolbox.Toolbox(project.client, project.name, project.name, "backend", SETTINGS)
+    ran = tools.try_tool(project.login)
     assert ran is not None
     assert ran.rc != 0
     assert "missing-entity.js" in ran.words
     assert PASSWORD not in ran.output
 
 
-def test_a_tool_that_starts_changes_nothing(bed: Bed, images: dict[str, str]) -> None:
-    tools, _recorded, _history = deploy(bed, images["v2"])
-    ran = tools.try_tool(bed.login)
+def test_a_tool_that_starts_changes_nothing(project: MigrationProject, images: dict[str, str]) -> None:
+    tools, _recorded, _history = deploy(project, images["v2"])
+    ran = tools.try_tool(project.login)
     assert ran is not None
     assert (ran.rc, "IndexJobsByTime1761000000004" in ran.output) == (0, True)
 
 
-def test_a_lock_ends_a_step_in_time(bed: Bed, images: dict[str, str]) -> None:
-    tools, recorded, history = deploy(bed, images["v2"], lock_timeout=1)
-    way = tools.steps(bed.login, history)
-    connection = bed.session()
+def test_a_lock_ends_a_step_in_time(project: MigrationProject, images: dict[str, str]) -> None:
+    tools, recorded, history = deploy(project, images["v2"], lock_timeout=1)
+    way = tools.steps(project.login, history)
+    connection = project.session()
     connection.autocommit = False
     with connection.cursor() as cursor:
         cursor.execute("LOCK TABLE jobs IN ACCESS SHARE MODE")
         with pytest.raises(mr.RevertFailed, match="lock timeout"):
-            mr.revert(tools, bed.database, way, recorded, POINT, copy=False)
+            mr.revert(tools, project.database, way, recorded, POINT, copy=False)
     connection.close()
 
 
-def test_a_client_that_reconnects_all_the_time_is_no_obstacle(bed: Bed, images: dict[str, str]) -> None:
-    tools, recorded, history = deploy(bed, images["half"])
-    way = tools.steps(bed.login, history)
+def test_a_client_that_reconnects_all_the_time_is_no_obstacle(
+    project: MigrationProject, images: dict[str, str]
+) -> None:
+    tools, recorded, history = deploy(project, images["half"])
+    way = tools.steps(project.login, history)
     over = threading.Event()
-    login = bed.login
+    login = project.login
 
     def nag() -> None:
         while not over.wait(0.005):
@@ -255,7 +267,7 @@ def test_a_client_that_reconnects_all_the_time_is_no_obstacle(bed: Bed, images: 
         client.start()
     try:
         with pytest.raises(mr.RevertFailed) as raised:
-            mr.revert(tools, bed.database, way, recorded, POINT)
+            mr.revert(tools, project.database, way, recorded, POINT)
     finally:
         over.set()
         for client in clients:
@@ -263,56 +275,58 @@ def test_a_client_that_reconnects_all_the_time_is_no_obstacle(bed: Bed, images: 
     assert raised.value.put_back
 
 
-def test_what_belongs_to_the_database_comes_back_with_it(bed: Bed, images: dict[str, str]) -> None:
-    bed.sql("COMMENT ON DATABASE schedgen IS 'ours'")
-    bed.sql("ALTER DATABASE schedgen SET work_mem TO '7MB'")
-    bed.sql("REVOKE CONNECT ON DATABASE schedgen FROM PUBLIC")
-    tools, recorded, history = deploy(bed, images["half"])
+def test_what_belongs_to_the_database_comes_back_with_it(project: MigrationProject, images: dict[str, str]) -> None:
+    project.sql("COMMENT ON DATABASE schedgen IS 'ours'")
+    project.sql("ALTER DATABASE schedgen SET work_mem TO '7MB'")
+    project.sql("REVOKE CONNECT ON DATABASE schedgen FROM PUBLIC")
+    tools, recorded, history = deploy(project, images["half"])
     with pytest.raises(mr.RevertFailed):
-        mr.revert(tools, bed.database, tools.steps(bed.login, history), recorded, POINT)
-    assert bed.sql("SHOW work_mem") == [("7MB",)]
-    assert bed.sql("SELECT shobj_description(oid, 'pg_database'), has_database_privilege('public', oid, 'CONNECT')"
+        mr.revert(tools, project.database, tools.steps(project.login, history), recorded, POINT)
+    assert project.sql("SHOW work_mem") == [("7MB",)]
+    assert project.sql("SELECT shobj_description(oid, 'pg_database'), has_database_privilege('public', oid, 'CONNECT')"
                    " FROM pg_database WHERE datname = 'schedgen'") == [("ours", False)]  # fmt: skip
 
 
 @pytest.fixture
-def plain_role(bed: Bed) -> Iterator[dict[str, str]]:
+def plain_role(project: MigrationProject) -> Iterator[dict[str, str]]:
     """The application's own role: it owns its database and is no superuser; another one may read."""
-    bed.sql("CREATE ROLE app LOGIN PASSWORD 'other-secret'")
-    bed.sql("CREATE ROLE reader")
-    bed.sql("ALTER DATABASE schedgen OWNER TO app")
-    for (statement,) in bed.sql(
+    project.sql("CREATE ROLE app LOGIN PASSWORD 'other-secret'")
+    project.sql("CREATE ROLE reader")
+    project.sql("ALTER DATABASE schedgen OWNER TO app")
+    for (statement,) in project.sql(
         "SELECT format('ALTER TABLE %I OWNER TO app', relname) FROM pg_class"
         " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         " UNION ALL SELECT 'ALTER TYPE job_status OWNER TO app' UNION ALL SELECT 'GRANT SELECT ON jobs TO reader'"
         " UNION ALL SELECT 'GRANT CREATE ON SCHEMA public TO app'"
     ):
-        bed.sql(statement)
+        project.sql(statement)
     yield {**TYPEORM_ENVIRONMENT, "DATABASE_USER": "app", "DATABASE_PASSWORD": "other-secret"}
-    begin = bed.maintenance
-    for name in ("schedgen", *others(bed)):
+    begin = project.maintenance
+    for name in ("schedgen", *others(project)):
         query(begin, f'ALTER DATABASE "{name}" OWNER TO schedgen')
 
 
-def test_a_role_that_is_no_superuser(bed: Bed, images: dict[str, str], plain_role: dict[str, str]) -> None:
-    recorded, _facts = _schema.catalogue(bed.login)
-    history = _schema.history(bed.login, SETTINGS)
+def test_a_role_that_is_no_superuser(
+    project: MigrationProject, images: dict[str, str], plain_role: dict[str, str]
+) -> None:
+    recorded, _facts = _schema.catalogue(project.login)
+    history = _schema.history(project.login, SETTINGS)
     environment = [f"--env={key}={value}" for key, value in plain_role.items()]
-    run("docker", "run", "--rm", f"--network={bed.project}", *environment, images["v2"],
+    run("docker", "run", "--rm", f"--network={project.name}", *environment, images["v2"],
         "node_modules/.bin/typeorm", "migration:run", "-d", "dist/data-source.js")  # fmt: skip
-    bed.start("backend", images["v2"], "false", environment=plain_role, wait=False)
-    tools = _migration_toolbox.Toolbox(bed.client, bed.project, bed.project, "backend", SETTINGS)
-    login = replace(bed.login, user="app", password="other-secret")
+    project.start("backend", images["v2"], "false", environment=plain_role, wait=False)
+    tools = _migration_toolbox.Toolbox(project.client, project.name, project.name, "backend", SETTINGS)
+    login = replace(project.login, user="app", password="other-secret")
     way = tools.steps(login, history)
-    assert _rehearsal.rehearse(bed.client, tools, login, way, recorded).verdict == "compatible"
+    assert _rehearsal.rehearse(project.client, tools, login, way, recorded).verdict == "compatible"
     # It may not make databases: that is said, and nothing is touched.
-    database = replace(bed.database, login=login, admin=login)
+    database = replace(project.database, login=login, admin=login)
     with pytest.raises(RestoreError, match=r"cannot be copied first.*may not create databases"):
         mr.revert(tools, database, way, recorded, POINT)
-    live = bed.database.standing().live
+    live = project.database.standing().live
     assert live is not None
     assert live.open
-    bed.sql("ALTER ROLE app CREATEDB")
-    bed.sql("GRANT pg_signal_backend TO app")
+    project.sql("ALTER ROLE app CREATEDB")
+    project.sql("GRANT pg_signal_backend TO app")
     assert mr.revert(tools, database, way, recorded, POINT).verdict == "compatible"
-    assert _schema.history(bed.login, SETTINGS) == history
+    assert _schema.history(project.login, SETTINGS) == history

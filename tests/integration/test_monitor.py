@@ -12,11 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
-import lab_client as lab
 import pytest
-import receivers
+from support import application, receivers
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.application
 
 SHORT: dict[str, Any] = {"rollback_monitor_window": 6, "rollback_monitor_interval": 1, "monitor_slice": 2}
 LONG: dict[str, Any] = {**SHORT, "rollback_monitor_window": 60}
@@ -36,13 +35,13 @@ def pager(web: receivers.Web) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def at_rest(prepared_lab: None) -> None:  # noqa: ARG001  pytest ignores usefixtures on fixtures
+def at_rest(application_up: None) -> None:  # noqa: ARG001  pytest ignores usefixtures on fixtures
     """A healthy v1; for tests that change nothing, or put back what they change."""
-    lab.lab("reset", "v1")
+    application.lab("reset", "v1")
 
 
 def rounds() -> list[dict[str, Any]]:
-    return [step for step in lab.reports()[-1]["steps"] if step["step"] == "monitor"]
+    return [step for step in application.reports()[-1]["steps"] if step["step"] == "monitor"]
 
 
 class Prometheus(BaseHTTPRequestHandler):
@@ -63,13 +62,13 @@ class Prometheus(BaseHTTPRequestHandler):
 
 @pytest.mark.usefixtures("at_rest")
 def test_a_healthy_window(web: receivers.Web) -> None:
-    before = lab.fingerprint()
-    done = lab.playbook("monitor", **SHORT, **pager(web))
+    before = application.fingerprint()
+    done = application.playbook("monitor", **SHORT, **pager(web))
     assert done.rc == 0, done.screen
     assert "of 6.0 s: healthy" in done.text, "progress is shown while the window lasts"
     assert "healthy in 6." in done.text
     assert "▁▁▁▁▁▁▁" in done.screen
-    report = lab.reports()[-1]
+    report = application.reports()[-1]
     assert (report["type"], report["outcome"], report["window"]) == ("monitor", "success", 0)
     seen = rounds()
     assert len(seen) == 7
@@ -78,7 +77,7 @@ def test_a_healthy_window(web: receivers.Web) -> None:
     assert {step["restarts"] for step in seen} == {0}
     assert all(step["requests"] >= 10 and step["failed"] == 0 and step["p95"] > 0 for step in seen)
     assert web.got == []
-    after = lab.fingerprint()
+    after = application.fingerprint()
     assert (after["containers"], after["started"]) == (before["containers"], before["started"])
 
 
@@ -98,7 +97,7 @@ def test_prometheus(value: float | None, code: int, told: str) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         asked = {"url": f"http://127.0.0.1:{server.server_port}", "error_rate": "errors / requests"}
-        done = lab.playbook("monitor", **SHORT, rollback_prometheus=asked)
+        done = application.playbook("monitor", **SHORT, rollback_prometheus=asked)
     finally:
         server.shutdown()
         server.server_close()
@@ -109,7 +108,7 @@ def test_prometheus(value: float | None, code: int, told: str) -> None:
 
 @pytest.mark.usefixtures("at_rest")
 def test_a_rollback_that_fails_tells_so_and_calls_for_help_at_its_end(web: receivers.Web) -> None:
-    done = lab.playbook(
+    done = application.playbook(
         "quick-rollback",
         rollback_to="no-such-tag",
         rollback_notify=[{"name": "team", "type": "webhook", "url": f"{web.url}/ok"}],
@@ -120,18 +119,18 @@ def test_a_rollback_that_fails_tells_so_and_calls_for_help_at_its_end(web: recei
     assert "Rollback FAILED" in failed
     assert "no-such-tag" in failed
     assert "Help is needed (On-Call Engineer)" in called
-    assert lab.reports()[-1]["outcome"] == "failed"
-    assert not (lab.STATE / "lock").exists()
+    assert application.reports()[-1]["outcome"] == "failed"
+    assert not (application.STATE / "lock").exists()
 
 
 @pytest.mark.usefixtures("at_rest")
 def test_the_database_down() -> None:
-    lab.docker("stop", "schedgen-postgres")
+    application.docker("stop", "schedgen-postgres")
     try:
-        done = lab.playbook("monitor", **LONG)
+        done = application.playbook("monitor", **LONG)
     finally:
-        lab.docker("start", "schedgen-postgres")
-        lab.wait_until(lambda: lab.unhealthy() == [], "everything is healthy again")
+        application.docker("start", "schedgen-postgres")
+        application.wait_until(lambda: application.unhealthy() == [], "everything is healthy again")
     assert done.rc == 2, done.screen
     assert "schedgen is unhealthy" in done.text
     assert rounds()[-1]["database"] == "unhealthy"
@@ -140,19 +139,21 @@ def test_the_database_down() -> None:
 
 @pytest.mark.usefixtures("at_v1")
 def test_a_release_that_goes_bad_in_the_middle_and_a_rollback_meanwhile(web: receivers.Web) -> None:
-    with lab.playbook_in_background("monitor", **LONG, **pager(web)) as watching:
-        lab.wait_until(lambda: sum(step["step"] == "monitor" for step in lab.journal()) >= 3, "three rounds were made")
+    with application.playbook_in_background("monitor", **LONG, **pager(web)) as watching:
+        application.wait_until(
+            lambda: sum(step["step"] == "monitor" for step in application.journal()) >= 3, "three rounds were made"
+        )
         # The watching run holds no lock: it keeps no other run out, and none takes it for killed.
-        other = lab.module("rollback_run", state="started", type="quick", owner="test")
+        other = application.module("rollback_run", state="started", type="quick", owner="test")
         assert other["interrupted"] == []
-        lab.module("rollback_run", state="finished", run=other["run"])
-        lab.lab("deploy", "http-500", "--no-wait")
+        application.module("rollback_run", state="finished", run=other["run"])
+        application.lab("deploy", "http-500", "--no-wait")
         screen, _errors = watching.communicate(timeout=90)
     assert watching.returncode == 2, screen
     told = " ".join(screen.split())
     assert "Go back to a good release with quick-rollback.yml" in told
     assert "On-Call Engineer: Kim" in told
-    report = next(report for report in reversed(lab.reports()) if report["type"] == "monitor")
+    report = next(report for report in reversed(application.reports()) if report["type"] == "monitor")
     assert report["outcome"] == "failed"
     seen = [step for step in report["steps"] if step["step"] == "monitor"]
     assert seen[0]["verdict"] == "healthy"
@@ -165,16 +166,16 @@ def test_a_release_that_goes_bad_in_the_middle_and_a_rollback_meanwhile(web: rec
 
 @pytest.mark.usefixtures("at_v1")
 def test_a_container_that_restarts_ends_it() -> None:
-    lab.lab("deploy", "crash", "--no-wait")
-    done = lab.playbook("monitor", **{**LONG, "monitor_unhealthy_rounds": 50, "monitor_samples": 1000})
+    application.lab("deploy", "crash", "--no-wait")
+    done = application.playbook("monitor", **{**LONG, "monitor_unhealthy_rounds": 50, "monitor_samples": 1000})
     assert done.rc == 2, done.screen
     assert "backend restarted" in done.text
 
 
 @pytest.mark.usefixtures("at_v1")
 def test_a_rollback_tells_of_start_and_success_and_its_report_says_who_was_told(web: receivers.Web) -> None:
-    lab.lab("deploy", "http-500", "--no-wait")
-    done = lab.playbook(
+    application.lab("deploy", "http-500", "--no-wait")
+    done = application.playbook(
         "quick-rollback",
         rollback_notify=[
             {"name": "team", "type": "webhook", "url": f"{web.url}/ok"},
@@ -189,7 +190,7 @@ def test_a_rollback_tells_of_start_and_success_and_its_report_says_who_was_told(
     assert "What happened: The code goes back from " in begun
     assert "Reason: answers 500" in begun
     assert "Rollback succeeded" in ended
-    report = lab.reports()[-1]
+    report = application.reports()[-1]
     assert f"{report['run']}/report.html" in ended
     rows = {row["label"]: row["value"] for row in report["rows"]}
     assert rows == {

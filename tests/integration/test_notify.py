@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import receivers
 import yaml
+from support import receivers
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = """

@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pg_lab
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _dump,
@@ -29,30 +28,31 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
-from restore_lab import LIVE_PROPERTIES, Lab, fingerprint
+from support import postgres
+from support.postgres_restore import LIVE_PROPERTIES, RestoreSetup, fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[pg_lab.Server]:
-    started = pg_lab.start(f"rollback-restore-{os.getpid()}")
+def server() -> Iterator[postgres.Server]:
+    started = postgres.start(f"rollback-restore-{os.getpid()}")
     yield started
-    pg_lab.docker("rm", "--force", "--volumes", started.name)
+    postgres.docker("rm", "--force", "--volumes", started.name)
 
 
 @pytest.fixture
-def lab(server: pg_lab.Server, tmp_path: Path) -> Lab:
+def setup(server: postgres.Server, tmp_path: Path) -> RestoreSetup:
     here = server.wait()
-    pg_lab.fill(here)
-    return Lab(here, str(tmp_path / "state"))
+    postgres.fill(here)
+    return RestoreSetup(here, str(tmp_path / "state"))
 
 
 # --- the dump
 
 
-def test_a_dump_holds_what_a_dump_of_the_database_does_not(lab: Lab) -> None:
-    point = lab.store.point(lab.point())
+def test_a_dump_holds_what_a_dump_of_the_database_does_not(setup: RestoreSetup) -> None:
+    point = setup.store.point(setup.point())
     assert point.manifest is not None
     recorded = point.manifest.database
     assert recorded is not None
@@ -77,60 +77,60 @@ def test_a_dump_holds_what_a_dump_of_the_database_does_not(lab: Lab) -> None:
     assert oct((Path(point.path) / recorded["globals"]["path"]).stat().st_mode)[-3:] == "600"
 
 
-def test_a_role_without_rights_dumps_globals_without_passwords(lab: Lab) -> None:
-    lab.server.sql("DROP ROLE IF EXISTS plain", "postgres")
-    lab.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
-    lab.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
-    folder = Path(lab.state) / "plain"
+def test_a_role_without_rights_dumps_globals_without_passwords(setup: RestoreSetup) -> None:
+    setup.server.sql("DROP ROLE IF EXISTS plain", "postgres")
+    setup.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
+    setup.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
+    folder = Path(setup.state) / "plain"
     folder.mkdir(parents=True)
-    login = lab.database.login
+    login = setup.database.login
     other = type(login)(login.host, login.port, "plain_data", "plain", "plain", login.container)
-    recorded = _dump.dump(lab.store, str(folder), other)
+    recorded = _dump.dump(setup.store, str(folder), other)
     assert recorded["globals"]["passwords"] is False
     text = (folder / recorded["globals"]["path"]).read_text()
     assert "CREATE ROLE web" in text
     assert "SCRAM" not in text
-    lab.server.sql("DROP DATABASE plain_data", "postgres")
-    lab.server.sql("DROP ROLE plain", "postgres")
+    setup.server.sql("DROP DATABASE plain_data", "postgres")
+    setup.server.sql("DROP ROLE plain", "postgres")
 
 
-def test_counts_and_dump_are_of_one_snapshot_while_rows_are_written(lab: Lab) -> None:
-    with pg_lab.Writer(lab.server):
-        point = lab.point()
-    done = lab.restore("prepared", id=point)
+def test_counts_and_dump_are_of_one_snapshot_while_rows_are_written(setup: RestoreSetup) -> None:
+    with postgres.Writer(setup.server):
+        point = setup.point()
+    done = setup.restore("prepared", id=point)
     assert done["changed"]
 
 
-def test_a_table_that_stays_locked_ends_a_backup_in_time(lab: Lab) -> None:
-    holder = lab.server.connect()
+def test_a_table_that_stays_locked_ends_a_backup_in_time(setup: RestoreSetup) -> None:
+    holder = setup.server.connect()
     holder.autocommit = False
     try:
         holder.cursor().execute("LOCK TABLE ledger")
         started = time.monotonic()
         with pytest.raises((_dump.DumpError, _pgtools.ToolError), match="lock"):
-            lab.point(lock_timeout=1)
+            setup.point(lock_timeout=1)
         assert time.monotonic() - started < 10
     finally:
         holder.close()
-    assert lab.store.points() == []
+    assert setup.store.points() == []
 
 
-def test_a_dump_that_is_killed_is_no_restore_point(lab: Lab) -> None:
-    container = lab.database.login.container
+def test_a_dump_that_is_killed_is_no_restore_point(setup: RestoreSetup) -> None:
+    container = setup.database.login.container
     assert container is not None
     helper = f"schedgen-rollback-dump-{container.id[:12]}"
-    holder = lab.server.connect()
+    holder = setup.server.connect()
     holder.autocommit = False
     with ThreadPoolExecutor(1) as pool:
         try:
             holder.cursor().execute("LOCK TABLE ledger")
-            taken = pool.submit(lab.point, lock_timeout=60)
+            taken = pool.submit(setup.point, lock_timeout=60)
             waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
             end = time.monotonic() + 30
-            while lab.server.sql(waits, "postgres") == [(0,)]:
+            while setup.server.sql(waits, "postgres") == [(0,)]:
                 assert time.monotonic() < end
                 assert not taken.done(), taken.exception()
-            for line in pg_lab.docker("top", helper, "-eo", "pid,args").splitlines():
+            for line in postgres.docker("top", helper, "-eo", "pid,args").splitlines():
                 pid, _, words = line.strip().partition(" ")
                 if words.strip().startswith("pg_dump --format=directory"):
                     os.kill(int(pid), signal.SIGKILL)
@@ -138,18 +138,18 @@ def test_a_dump_that_is_killed_is_no_restore_point(lab: Lab) -> None:
             holder.close()
         with pytest.raises(_pgtools.ToolError, match="pg_dump of shop failed"):
             taken.result(60)
-    assert lab.store.points() == []
+    assert setup.store.points() == []
 
 
-def test_the_content_of_a_json_column_counts(lab: Lab) -> None:
+def test_the_content_of_a_json_column_counts(setup: RestoreSetup) -> None:
     def hashes() -> dict[str, str]:
-        manifest = lab.store.point(lab.point()).manifest
+        manifest = setup.store.point(setup.point()).manifest
         assert manifest is not None
         assert manifest.database is not None
         return dict(manifest.database["hashes"])
 
     before = hashes()
-    lab.server.sql("""UPDATE customers SET raw = '{"b": 1,  "a":2}' WHERE id = 7""")
+    setup.server.sql("""UPDATE customers SET raw = '{"b": 1,  "a":2}' WHERE id = 7""")
     after = hashes()
     assert [table for table in before if before[table] != after[table]] == ["public.customers"]
 
@@ -157,32 +157,32 @@ def test_the_content_of_a_json_column_counts(lab: Lab) -> None:
 # --- restore beside
 
 
-def test_a_copy_is_restored_beside_compared_analysed_and_fenced(lab: Lab) -> None:
-    point = lab.point()
-    before = fingerprint(lab)
-    done = lab.restore("prepared", id=point)
+def test_a_copy_is_restored_beside_compared_analysed_and_fenced(setup: RestoreSetup) -> None:
+    point = setup.point()
+    before = fingerprint(setup)
+    done = setup.restore("prepared", id=point)
     name = done["database"]
     assert done["changed"]
-    assert lab.server.databases() == {"postgres", "shop", name}
-    [(is_open,)] = lab.server.sql(f"SELECT datallowconn FROM pg_database WHERE datname = '{name}'", "postgres")
+    assert setup.server.databases() == {"postgres", "shop", name}
+    [(is_open,)] = setup.server.sql(f"SELECT datallowconn FROM pg_database WHERE datname = '{name}'", "postgres")
     assert not is_open
-    assert fingerprint(lab)[:3] == before[:3]
-    assert [event["event"] for event in lab.store.point(point).events] == ["proven"]
-    again = lab.restore("prepared", id=point)
+    assert fingerprint(setup)[:3] == before[:3]
+    assert [event["event"] for event in setup.store.point(point).events] == ["proven"]
+    again = setup.restore("prepared", id=point)
     assert (again["changed"], again["database"]) == (False, name)
-    lab.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
+    setup.server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
     for table in ("customers", "sales.orders", "measured", "turnover"):
         query = f"SELECT count(*) FROM pg_statistic WHERE starelid = '{table}'::regclass"
-        assert lab.server.sql(query, name)[0][0] > 0, f"{table} has no statistics"
-    assert lab.restore("absent", id=point)["changed"]
-    assert lab.server.databases() == {"postgres", "shop"}
+        assert setup.server.sql(query, name)[0][0] > 0, f"{table} has no statistics"
+    assert setup.restore("absent", id=point)["changed"]
+    assert setup.server.databases() == {"postgres", "shop"}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "missing"])
-def test_a_damaged_dump_is_refused_before_anything_is_made(lab: Lab, damage: str) -> None:
-    point = lab.point()
+def test_a_damaged_dump_is_refused_before_anything_is_made(setup: RestoreSetup, damage: str) -> None:
+    point = setup.point()
     files = sorted(
-        (Path(lab.store.point_path(point)) / "database" / "dump").glob("*.zst"), key=lambda f: f.stat().st_size
+        (Path(setup.store.point_path(point)) / "database" / "dump").glob("*.zst"), key=lambda f: f.stat().st_size
     )
     content = files[-1].read_bytes()
     if damage == "missing":
@@ -190,10 +190,10 @@ def test_a_damaged_dump_is_refused_before_anything_is_made(lab: Lab, damage: str
     else:
         flipped = content[:-9] + bytes([content[-9] ^ 4]) + content[-8:]
         files[-1].write_bytes({"truncated": content[:-7], "flipped": flipped, "empty": b""}[damage])
-    before = fingerprint(lab)
+    before = fingerprint(setup)
     with pytest.raises(RestoreError, match="damaged"):
-        lab.restore("swapped", id=point)
-    assert fingerprint(lab) == before
+        setup.restore("swapped", id=point)
+    assert fingerprint(setup) == before
 
 
 @pytest.mark.parametrize(
@@ -205,35 +205,35 @@ def test_a_damaged_dump_is_refused_before_anything_is_made(lab: Lab, damage: str
         (lambda d: d["large_objects"].update(count=2), "there are 1 large objects, 2 were recorded"),
     ],
 )
-def test_a_copy_that_is_not_what_was_recorded_is_dropped(lab: Lab, change: Any, words: str) -> None:
-    point = lab.point()
-    lab.edit(point, change)
-    before = fingerprint(lab)
+def test_a_copy_that_is_not_what_was_recorded_is_dropped(setup: RestoreSetup, change: Any, words: str) -> None:
+    point = setup.point()
+    setup.edit(point, change)
+    before = fingerprint(setup)
     with pytest.raises(RestoreError, match=words):
-        lab.restore("prepared", id=point)
-    assert fingerprint(lab) == before
+        setup.restore("prepared", id=point)
+    assert fingerprint(setup) == before
 
 
-def test_missing_roles_and_extensions_and_an_older_server_are_refused(lab: Lab) -> None:
-    point = lab.point()
-    lab.server.sql("DROP OWNED BY reader; DROP ROLE reader")
-    lab.edit(point, lambda d: d["extensions"].append({"name": "postgis", "version": "3", "schema": "public"}))
-    lab.edit(point, lambda d: d.update(server_version=180001))
+def test_missing_roles_and_extensions_and_an_older_server_are_refused(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.server.sql("DROP OWNED BY reader; DROP ROLE reader")
+    setup.edit(point, lambda d: d["extensions"].append({"name": "postgis", "version": "3", "schema": "public"}))
+    setup.edit(point, lambda d: d.update(server_version=180001))
     with pytest.raises(RestoreError) as refused:
-        lab.restore("prepared", id=point)
+        setup.restore("prepared", id=point)
     told = str(refused.value)
     assert "roles that the dump needs are missing on the server: reader" in told
     assert "not available on the server: postgis" in told
     assert "the dump is of PostgreSQL 18 and the server is 17" in told
 
 
-def test_what_lies_in_tablespaces_comes_back_to_them_or_is_refused(lab: Lab) -> None:
+def test_what_lies_in_tablespaces_comes_back_to_them_or_is_refused(setup: RestoreSetup) -> None:
     for name in ("fast", "slow"):
         place = f"/var/lib/postgresql/{name}"
-        pg_lab.docker("exec", "--user=0", lab.server.name, "sh", "-c", f"rm -rf {place}; mkdir {place}")
-        pg_lab.docker("exec", "--user=0", lab.server.name, "chown", "postgres:", place)
-        lab.server.sql(f"DROP TABLESPACE IF EXISTS {name}", "postgres")
-        lab.server.sql(f"CREATE TABLESPACE {name} LOCATION '{place}'", "postgres")
+        postgres.docker("exec", "--user=0", setup.server.name, "sh", "-c", f"rm -rf {place}; mkdir {place}")
+        postgres.docker("exec", "--user=0", setup.server.name, "chown", "postgres:", place)
+        setup.server.sql(f"DROP TABLESPACE IF EXISTS {name}", "postgres")
+        setup.server.sql(f"CREATE TABLESPACE {name} LOCATION '{place}'", "postgres")
     places = """
     SELECT 'database', spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace
       WHERE datname = current_database()
@@ -241,124 +241,126 @@ def test_what_lies_in_tablespaces_comes_back_to_them_or_is_refused(lab: Lab) -> 
       WHERE NOT relisshared AND relkind IN ('r', 'i') AND relname NOT LIKE 'pg_toast%' ORDER BY 1
     """
     try:
-        lab.server.sql("ALTER DATABASE shop SET TABLESPACE fast", "postgres")
-        lab.server.sql("ALTER TABLE ledger SET TABLESPACE slow; ALTER INDEX customers_lower SET TABLESPACE slow")
-        before = lab.server.sql(places)
+        setup.server.sql("ALTER DATABASE shop SET TABLESPACE fast", "postgres")
+        setup.server.sql("ALTER TABLE ledger SET TABLESPACE slow; ALTER INDEX customers_lower SET TABLESPACE slow")
+        before = setup.server.sql(places)
         assert len(before) == 3
-        point, _name, notes = lab.ready("template")
+        point, _name, notes = setup.ready("template")
         assert notes == []
-        assert lab.restore("swapped", id=point)["ready"]
-        assert lab.server.sql(places) == before
-        point = lab.point()
-        done = lab.restore("swapped", id=point)
+        assert setup.restore("swapped", id=point)["ready"]
+        assert setup.server.sql(places) == before
+        point = setup.point()
+        done = setup.restore("swapped", id=point)
         assert "of the tablespaces fast, slow is not measured" in " ".join(done["notes"])
-        assert lab.server.sql(places) == before
-        lab.edit(point, lambda d: d["tablespaces"].append("gone"))
-        kept = fingerprint(lab)
+        assert setup.server.sql(places) == before
+        setup.edit(point, lambda d: d["tablespaces"].append("gone"))
+        kept = fingerprint(setup)
         with pytest.raises(RestoreError, match="tablespaces that the dump needs are missing on the server: gone"):
-            lab.restore("prepared", id=point)
-        assert fingerprint(lab) == kept
+            setup.restore("prepared", id=point)
+        assert fingerprint(setup) == kept
     finally:
-        for name in lab.server.databases() - {"postgres"}:
-            lab.server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
-        lab.server.sql("DROP TABLESPACE fast", "postgres")
-        lab.server.sql("DROP TABLESPACE slow", "postgres")
-        lab.server.sql("CREATE DATABASE shop", "postgres")
+        for name in setup.server.databases() - {"postgres"}:
+            setup.server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+        setup.server.sql("DROP TABLESPACE fast", "postgres")
+        setup.server.sql("DROP TABLESPACE slow", "postgres")
+        setup.server.sql("CREATE DATABASE shop", "postgres")
 
 
-def test_what_is_newer_than_the_restore_point_is_set_aside_and_not_mixed_in(lab: Lab) -> None:
-    point = lab.point()
-    lab.server.sql("CREATE TABLE newer (id int REFERENCES customers); INSERT INTO newer VALUES (1)")
-    lab.server.sql("DELETE FROM sales.orders WHERE id > 10")
-    aside = lab.restore("swapped", id=point)["set_aside"]
-    assert lab.server.sql("SELECT to_regclass('newer'), (SELECT count(*) FROM sales.orders)") == [(None, 6000)]
-    lab.server.sql("INSERT INTO customers (name) VALUES ('one more')")
-    exact = lab.info(exact=[aside])["databases"][0]["rows_only_here"]
+def test_what_is_newer_than_the_restore_point_is_set_aside_and_not_mixed_in(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.server.sql("CREATE TABLE newer (id int REFERENCES customers); INSERT INTO newer VALUES (1)")
+    setup.server.sql("DELETE FROM sales.orders WHERE id > 10")
+    aside = setup.restore("swapped", id=point)["set_aside"]
+    assert setup.server.sql("SELECT to_regclass('newer'), (SELECT count(*) FROM sales.orders)") == [(None, 6000)]
+    setup.server.sql("INSERT INTO customers (name) VALUES ('one more')")
+    exact = setup.info(exact=[aside])["databases"][0]["rows_only_here"]
     assert exact == {"public.newer": {"rows": 1, "table_in_live": False}}
 
 
-def test_what_relies_on_a_search_path_that_a_restore_empties_is_an_error(lab: Lab) -> None:
-    lab.server.sql("CREATE FUNCTION twice(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n * 2'")
-    lab.server.sql(
+def test_what_relies_on_a_search_path_that_a_restore_empties_is_an_error(setup: RestoreSetup) -> None:
+    setup.server.sql("CREATE FUNCTION twice(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n * 2'")
+    setup.server.sql(
         "CREATE FUNCTION outer_twice(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN twice(n); END'"
     )
-    lab.server.sql("ALTER TABLE customers ADD CHECK (outer_twice(id) > 0)")
-    point = lab.point()
-    before = fingerprint(lab)
+    setup.server.sql("ALTER TABLE customers ADD CHECK (outer_twice(id) > 0)")
+    point = setup.point()
+    before = fingerprint(setup)
     with pytest.raises(_pgtools.ToolError, match="twice"):
-        lab.restore("swapped", id=point)
-    assert fingerprint(lab) == before
+        setup.restore("swapped", id=point)
+    assert fingerprint(setup) == before
 
 
-def test_an_event_trigger_that_forbids_ddl_is_no_hindrance(lab: Lab) -> None:
-    lab.server.sql("CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'")
-    lab.server.sql("CREATE EVENT TRIGGER forbidden ON ddl_command_start EXECUTE FUNCTION forbid()")
-    assert lab.restore("swapped", id=lab.point())["set_aside"]
+def test_an_event_trigger_that_forbids_ddl_is_no_hindrance(setup: RestoreSetup) -> None:
+    setup.server.sql("CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'")
+    setup.server.sql("CREATE EVENT TRIGGER forbidden ON ddl_command_start EXECUTE FUNCTION forbid()")
+    assert setup.restore("swapped", id=setup.point())["set_aside"]
 
 
-def test_check_mode_looks_and_changes_nothing(lab: Lab) -> None:
-    point = lab.point()
-    before = fingerprint(lab)
+def test_check_mode_looks_and_changes_nothing(setup: RestoreSetup) -> None:
+    point = setup.point()
+    before = fingerprint(setup)
     for state in ("prepared", "swapped"):
-        done = lab.restore(state, id=point, pretend=True)
+        done = setup.restore(state, id=point, pretend=True)
         assert done["changed"]
         assert "needed beside the live database" in " ".join(done["notes"])
-    assert fingerprint(lab) == before
+    assert fingerprint(setup) == before
 
 
 # --- swap
 
 
-def test_a_swap_under_writes_loses_nothing_and_can_be_undone_twice(lab: Lab) -> None:
-    point = lab.point()
-    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
-    lab.restore("prepared", id=point)
-    with pg_lab.Writer(lab.server) as writer:
-        swapped = lab.restore("swapped", id=point)
+def test_a_swap_under_writes_loses_nothing_and_can_be_undone_twice(setup: RestoreSetup) -> None:
+    point = setup.point()
+    properties = setup.server.sql(LIVE_PROPERTIES, "postgres")
+    setup.restore("prepared", id=point)
+    with postgres.Writer(setup.server) as writer:
+        swapped = setup.restore("swapped", id=point)
         writer.until(20)
-        assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
+        assert setup.server.sql(LIVE_PROPERTIES, "postgres") == properties
         aside = swapped["set_aside"]
-        assert lab.restore("swapped", id=point)["changed"] is False
-        undone = lab.restore("undone")
+        assert setup.restore("swapped", id=point)["changed"] is False
+        undone = setup.restore("undone")
         writer.until(20)
-        assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
-        redone = lab.restore("undone")
+        assert setup.server.sql(LIVE_PROPERTIES, "postgres") == properties
+        redone = setup.restore("undone")
         writer.until(20)
     assert swapped["outage"] < 0.5
     assert writer.failed <= 2 * 3
-    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
-    [entry] = lab.info()["databases"]
+    assert setup.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    [entry] = setup.info()["databases"]
     assert (entry["kind"], entry["name"]) == ("set aside", redone["set_aside"])
-    assert aside not in lab.server.databases()
-    assert undone["set_aside"] not in lab.server.databases()
-    held = lab.tokens() | lab.tokens(entry["name"])
+    assert aside not in setup.server.databases()
+    assert undone["set_aside"] not in setup.server.databases()
+    held = setup.tokens() | setup.tokens(entry["name"])
     assert set(writer.acknowledged) - held == set()
-    assert lab.info()["live"]["restored_from"] == point
-    exact = lab.info(exact=[entry["name"]])["databases"][0]["rows_only_here"]
-    assert exact == {"public.ledger": {"rows": len(lab.tokens(entry["name"]) - lab.tokens()), "table_in_live": True}}
+    assert setup.info()["live"]["restored_from"] == point
+    exact = setup.info(exact=[entry["name"]])["databases"][0]["rows_only_here"]
+    assert exact == {
+        "public.ledger": {"rows": len(setup.tokens(entry["name"]) - setup.tokens()), "table_in_live": True}
+    }
 
 
-def test_an_undo_is_done_once_in_a_run(lab: Lab) -> None:
-    point = lab.point()
-    lab.store.begin_run("r1")
-    lab.store.acquire("r1", "me", "")
-    lab.restore("swapped", id=point, run="r1")
-    assert lab.restore("undone", run="r1")["changed"]
-    assert lab.restore("undone", run="r1")["changed"] is False
-    lab.store.release("r1")
-    steps = [entry["step"] for entry in lab.store.read_journal("r1")]
+def test_an_undo_is_done_once_in_a_run(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.store.begin_run("r1")
+    setup.store.acquire("r1", "me", "")
+    setup.restore("swapped", id=point, run="r1")
+    assert setup.restore("undone", run="r1")["changed"]
+    assert setup.restore("undone", run="r1")["changed"] is False
+    setup.store.release("r1")
+    steps = [entry["step"] for entry in setup.store.read_journal("r1")]
     assert steps.count("database swap") == 2
 
 
-def test_a_role_that_is_no_superuser_needs_three_rights_and_no_more(lab: Lab, tmp_path: Path) -> None:
+def test_a_role_that_is_no_superuser_needs_three_rights_and_no_more(setup: RestoreSetup, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("plain")
     names = {"database": "plain_data", "database_user": "plain", "database_password_file": str(secret)}
-    plain_lab = Lab(lab.server, lab.state, names)
-    lab.server.sql("DROP ROLE IF EXISTS plain", "postgres")
-    lab.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
-    lab.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
-    owner = lab.server.connect("plain_data", "plain", "plain")
+    plain_lab = RestoreSetup(setup.server, setup.state, names)
+    setup.server.sql("DROP ROLE IF EXISTS plain", "postgres")
+    setup.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
+    setup.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
+    owner = setup.server.connect("plain_data", "plain", "plain")
     try:
         owner.cursor().execute("CREATE TABLE things (id serial PRIMARY KEY); INSERT INTO things DEFAULT VALUES")
         point = plain_lab.point()
@@ -366,25 +368,25 @@ def test_a_role_that_is_no_superuser_needs_three_rights_and_no_more(lab: Lab, tm
             plain_lab.restore("prepared", id=point)
         assert "may not create databases" in str(refused.value)
         assert "may not end the sessions of others" in str(refused.value)
-        lab.server.sql("ALTER ROLE plain CREATEDB; GRANT pg_signal_backend TO plain", "postgres")
+        setup.server.sql("ALTER ROLE plain CREATEDB; GRANT pg_signal_backend TO plain", "postgres")
         done = plain_lab.restore("swapped", id=point)
         assert "free space on the server could not be measured" in " ".join(done["notes"])
         assert plain_lab.restore("undone")["changed"]
-        assert lab.server.sql("SELECT count(*) FROM things", "plain_data") == [(1,)]
+        assert setup.server.sql("SELECT count(*) FROM things", "plain_data") == [(1,)]
     finally:
         owner.close()
-        for name in lab.server.databases() - {"postgres", "shop"}:
-            lab.server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
-        lab.server.sql("DROP ROLE plain", "postgres")
+        for name in setup.server.databases() - {"postgres", "shop"}:
+            setup.server.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+        setup.server.sql("DROP ROLE plain", "postgres")
 
 
-def test_what_changed_since_is_estimated_from_the_counters(lab: Lab) -> None:
-    point = lab.point()
-    lab.server.sql("UPDATE customers SET name = name || '!' WHERE id <= 10; DELETE FROM sales.orders WHERE id <= 3")
-    lab.server.sql("INSERT INTO ledger (token) VALUES ('late'); SELECT pg_stat_force_next_flush()")
+def test_what_changed_since_is_estimated_from_the_counters(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.server.sql("UPDATE customers SET name = name || '!' WHERE id <= 10; DELETE FROM sales.orders WHERE id <= 3")
+    setup.server.sql("INSERT INTO ledger (token) VALUES ('late'); SELECT pg_stat_force_next_flush()")
     end = time.monotonic() + 15
     while time.monotonic() < end:
-        found = lab.info(id=point)
+        found = setup.info(id=point)
         if len(found["at_stake"]) == 3:
             break
         time.sleep(0.2)
@@ -392,90 +394,90 @@ def test_what_changed_since_is_estimated_from_the_counters(lab: Lab) -> None:
     assert counts == {"public.customers": (0, 10, 0), "public.ledger": (1, 0, 0), "sales.orders": (0, 0, 3)}
 
 
-def test_a_live_database_that_is_gone_comes_back(lab: Lab) -> None:
-    point = lab.point()
-    lab.server.sql("DROP DATABASE shop WITH (FORCE)", "postgres")
-    done = lab.restore("swapped", id=point)
+def test_a_live_database_that_is_gone_comes_back(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.server.sql("DROP DATABASE shop WITH (FORCE)", "postgres")
+    done = setup.restore("swapped", id=point)
     assert done["set_aside"] == ""
-    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
-    assert lab.server.sql(LIVE_PROPERTIES, "postgres")[0][5] == "the shop's own words \\ here"
+    assert setup.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+    assert setup.server.sql(LIVE_PROPERTIES, "postgres")[0][5] == "the shop's own words \\ here"
 
 
-def test_prepared_transactions_slots_and_subscriptions_are_refused_by_name(lab: Lab) -> None:
-    point = lab.point()
-    lab.server.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
-    connection = lab.server.connect()
+def test_prepared_transactions_slots_and_subscriptions_are_refused_by_name(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.server.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
+    connection = setup.server.connect()
     connection.cursor().execute("BEGIN; INSERT INTO ledger (token) VALUES ('p'); PREPARE TRANSACTION 'stuck'")
     connection.close()
-    lab.server.sql(
+    setup.server.sql(
         "CREATE SUBSCRIPTION incoming CONNECTION 'host=x' PUBLICATION y WITH (connect = false, slot_name = NONE)"
     )
     try:
         with pytest.raises(RestoreError) as refused:
-            lab.restore("swapped", id=point)
+            setup.restore("swapped", id=point)
         for words in ("stuck (COMMIT PREPARED", "set-aside one: feed", "incoming (drop or disable"):
             assert words in str(refused.value)
-        assert lab.restore("prepared", id=point, drill=True)["changed"]
+        assert setup.restore("prepared", id=point, drill=True)["changed"]
         with pytest.raises(RestoreError, match="stuck"):
-            lab.restore("swapped", id=point)
+            setup.restore("swapped", id=point)
     finally:
-        lab.server.sql("ROLLBACK PREPARED 'stuck'")
-        lab.server.sql("SELECT pg_drop_replication_slot('feed')")
-        lab.server.sql("DROP SUBSCRIPTION incoming")
-    assert lab.restore("swapped", id=point)["set_aside"]
+        setup.server.sql("ROLLBACK PREPARED 'stuck'")
+        setup.server.sql("SELECT pg_drop_replication_slot('feed')")
+        setup.server.sql("DROP SUBSCRIPTION incoming")
+    assert setup.restore("swapped", id=point)["set_aside"]
 
 
-def test_only_our_own_databases_are_removed_and_only_by_name(lab: Lab) -> None:
-    lab.server.sql("CREATE DATABASE shop_old_important", "postgres")
+def test_only_our_own_databases_are_removed_and_only_by_name(setup: RestoreSetup) -> None:
+    setup.server.sql("CREATE DATABASE shop_old_important", "postgres")
     for name in ("shop", "postgres", "shop_old_important"):
         with pytest.raises(RestoreError, match="no database that was set aside"):
-            lab.restore("absent", name=name)
-    aside = lab.restore("swapped", id=lab.point())["set_aside"]
-    assert lab.restore("absent", name=aside, pretend=True)["changed"]
-    assert lab.restore("absent", name=aside)["changed"]
-    assert not lab.restore("absent", name=aside)["changed"]
-    assert lab.server.databases() == {"postgres", "shop", "shop_old_important"}
+            setup.restore("absent", name=name)
+    aside = setup.restore("swapped", id=setup.point())["set_aside"]
+    assert setup.restore("absent", name=aside, pretend=True)["changed"]
+    assert setup.restore("absent", name=aside)["changed"]
+    assert not setup.restore("absent", name=aside)["changed"]
+    assert setup.server.databases() == {"postgres", "shop", "shop_old_important"}
 
 
 @pytest.fixture
-def pooler(lab: Lab, tmp_path: Path) -> Iterator[pg_lab.Server]:
+def pooler(setup: RestoreSetup, tmp_path: Path) -> Iterator[postgres.Server]:
     """A pgbouncer in front of the server, whose clients share few connections."""
     tmp_path.chmod(0o755)
     name = f"rollback-pooler-{os.getpid()}"
     try:
-        yield pg_lab.start_pooler(name, lab.server, tmp_path / "pooler")
+        yield postgres.start_pooler(name, setup.server, tmp_path / "pooler")
     finally:
-        pg_lab.docker("rm", "--force", name)
+        postgres.docker("rm", "--force", name)
 
 
-def test_behind_a_paused_pgbouncer_no_client_sees_an_error(lab: Lab, pooler: pg_lab.Server) -> None:
-    point = lab.point()
-    lab.restore("prepared", id=point)
-    console = pg_lab.console(pooler)
-    with pg_lab.Writer(pooler) as writer:
-        done = lab.restore("swapped", id=point, pooler=console)
+def test_behind_a_paused_pgbouncer_no_client_sees_an_error(setup: RestoreSetup, pooler: postgres.Server) -> None:
+    point = setup.point()
+    setup.restore("prepared", id=point)
+    console = postgres.console(pooler)
+    with postgres.Writer(pooler) as writer:
+        done = setup.restore("swapped", id=point, pooler=console)
         writer.until(20)
-        lab.restore("undone", pooler=console)
+        setup.restore("undone", pooler=console)
         writer.until(20)
         # A transaction that stays open keeps PAUSE waiting: refused, and everybody goes on.
         holding = pooler.connect()
         holding.autocommit = False
         holding.cursor().execute("SELECT 1")
         with pytest.raises(RestoreError, match="a transaction is open too long"):
-            lab.restore("undone", pooler=console)
+            setup.restore("undone", pooler=console)
         writer.until(20)
         holding.close()
     assert done["outage"] < 0.5
     assert writer.failed == 0
-    aside = lab.info()["databases"][0]["name"]
-    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(aside)) == set()
+    aside = setup.info()["databases"][0]["name"]
+    assert set(writer.acknowledged) - (setup.tokens() | setup.tokens(aside)) == set()
 
 
 # --- what crashes leave
 
 
-def test_a_run_that_is_killed_while_restoring_is_swept_and_converges(lab: Lab) -> None:
-    point = lab.point()
+def test_a_run_that_is_killed_while_restoring_is_swept_and_converges(setup: RestoreSetup) -> None:
+    point = setup.point()
     code = (
         "import json, sys; from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore as m;"
         "m.carry_out(json.load(sys.stdin), pretend=False)"
@@ -485,64 +487,66 @@ def test_a_run_that_is_killed_while_restoring_is_swept_and_converges(lab: Lab) -
         [sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, text=True, start_new_session=True
     )
     assert child.stdin is not None
-    child.stdin.write(json.dumps(lab.parameters(state="swapped", id=point)))
+    child.stdin.write(json.dumps(setup.parameters(state="swapped", id=point)))
     child.stdin.close()
     end = time.monotonic() + 30
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'shop\\_side\\_%'"
-    while lab.server.sql(query, "postgres")[0][0] == 0:
+    while setup.server.sql(query, "postgres")[0][0] == 0:
         assert time.monotonic() < end
         assert child.poll() is None
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    lab.store.release(lab.store.lock().run)  # type: ignore[union-attr]
-    with pg_lab.Writer(lab.server) as writer:
-        done = lab.restore("swapped", id=point)
+    setup.store.release(setup.store.lock().run)  # type: ignore[union-attr]
+    with postgres.Writer(setup.server) as writer:
+        done = setup.restore("swapped", id=point)
         writer.until(5)
     assert done["set_aside"]
     assert any("half restored" in line or "one-off container" in line for line in done["swept"])
-    assert lab.server.databases() == {"postgres", "shop", done["set_aside"]}
-    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(done["set_aside"])) == set()
+    assert setup.server.databases() == {"postgres", "shop", done["set_aside"]}
+    assert set(writer.acknowledged) - (setup.tokens() | setup.tokens(done["set_aside"])) == set()
 
 
-def test_a_server_that_is_killed_while_restoring_leaves_nothing_behind(lab: Lab) -> None:
-    point = lab.point()
-    database = lab.database
+def test_a_server_that_is_killed_while_restoring_leaves_nothing_behind(setup: RestoreSetup) -> None:
+    point = setup.point()
+    database = setup.database
 
     def kill(step: str) -> None:
         if step == "restored":
             # No session notices at once; the whole server starts again.
-            [(pid,)] = lab.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
-            pg_lab.docker("exec", "--user=0", lab.server.name, "sh", "-c", f"kill -9 {pid}; sleep 0.2")
+            [(pid,)] = setup.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+            postgres.docker("exec", "--user=0", setup.server.name, "sh", "-c", f"kill -9 {pid}; sleep 0.2")
 
     with pytest.raises((RestoreError, _pgtools.ToolError, DatabaseError)):
         _restore.prepare(database, point, progress=kill)
-    lab.server.wait()
-    assert lab.server.databases() == {"postgres", "shop"}
-    assert lab.restore("swapped", id=point)["set_aside"]
+    setup.server.wait()
+    assert setup.server.databases() == {"postgres", "shop"}
+    assert setup.restore("swapped", id=point)["set_aside"]
 
 
-def test_a_fence_that_a_crash_left_is_taken_down_by_the_next_call(lab: Lab) -> None:
-    point = lab.point()
-    lab.server.sql("ALTER DATABASE shop ALLOW_CONNECTIONS false", "postgres")
-    assert lab.info()["live"]["open"] is False
-    done = lab.restore("prepared", id=point)
+def test_a_fence_that_a_crash_left_is_taken_down_by_the_next_call(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.server.sql("ALTER DATABASE shop ALLOW_CONNECTIONS false", "postgres")
+    assert setup.info()["live"]["open"] is False
+    done = setup.restore("prepared", id=point)
     assert any("opened shop" in line for line in done["swept"])
-    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+    assert setup.server.sql("SELECT count(*) FROM customers") == [(2000,)]
 
 
-def test_a_side_database_that_was_made_and_never_marked_is_dropped(lab: Lab) -> None:
-    point = lab.point()
-    lab.server.sql("CREATE DATABASE shop_side_20261122t140000000z", "postgres")
-    lab.server.sql("CREATE DATABASE shop_side_project", "postgres")
-    lab.server.sql("COMMENT ON DATABASE shop_side_project IS 'a person made this'", "postgres")
-    lab.restore("prepared", id=point)
-    assert "shop_side_20261122t140000000z" not in lab.server.databases()
-    assert "shop_side_project" in lab.server.databases()
+def test_a_side_database_that_was_made_and_never_marked_is_dropped(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.server.sql("CREATE DATABASE shop_side_20261122t140000000z", "postgres")
+    setup.server.sql("CREATE DATABASE shop_side_project", "postgres")
+    setup.server.sql("COMMENT ON DATABASE shop_side_project IS 'a person made this'", "postgres")
+    setup.restore("prepared", id=point)
+    assert "shop_side_20261122t140000000z" not in setup.server.databases()
+    assert "shop_side_project" in setup.server.databases()
 
 
-def test_a_swap_that_cannot_rename_opens_the_live_database_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = lab.point()
-    done = lab.restore("prepared", id=point)
+def test_a_swap_that_cannot_rename_opens_the_live_database_again(
+    setup: RestoreSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = setup.point()
+    done = setup.restore("prepared", id=point)
     statements = _restore_plan.swap_statements
 
     def broken(*words: Any, **more: Any) -> list[str]:
@@ -550,23 +554,23 @@ def test_a_swap_that_cannot_rename_opens_the_live_database_again(lab: Lab, monke
 
     monkeypatch.setattr(_restore_plan, "swap_statements", broken)
     with pytest.raises(RestoreError, match="division by zero") as failed:
-        lab.restore("swapped", id=point)
+        setup.restore("swapped", id=point)
     assert "is live as before and open" in failed.value.state
-    assert lab.server.databases() == {"postgres", "shop", done["database"]}
-    assert lab.server.sql("SELECT count(*) FROM customers") == [(2000,)]
+    assert setup.server.databases() == {"postgres", "shop", done["database"]}
+    assert setup.server.sql("SELECT count(*) FROM customers") == [(2000,)]
 
 
 # --- playbooks
 
 
-def playbook(lab: Lab, name: str, *options: str, **variables: Any) -> str:
+def playbook(setup: RestoreSetup, name: str, *options: str, **variables: Any) -> str:
     """Run a playbook of this repository on this host and return what it showed."""
     told = {
         "rollback_application": "shop",
-        "rollback_state_dir": lab.state,
-        "rollback_project_name": lab.server.project,
-        "rollback_database": pg_lab.DATABASE,
-        "rollback_database_user": pg_lab.OWNER,
+        "rollback_state_dir": setup.state,
+        "rollback_project_name": setup.server.project,
+        "rollback_database": postgres.DATABASE,
+        "rollback_database_user": postgres.OWNER,
         "rollback_migration_tool": "none",
         "rollback_code_services": ["postgres"],
         "rollback_health_deadline": 20,
@@ -588,88 +592,88 @@ def playbook(lab: Lab, name: str, *options: str, **variables: Any) -> str:
     return shown
 
 
-def test_the_playbook_drill(lab: Lab) -> None:
-    older = lab.point()
-    newer = lab.ready("restored")[0]
-    before = fingerprint(lab)
-    shown = playbook(lab, "restore-drill.yml")
+def test_the_playbook_drill(setup: RestoreSetup) -> None:
+    older = setup.point()
+    newer = setup.ready("restored")[0]
+    before = fingerprint(setup)
+    shown = playbook(setup, "restore-drill.yml")
     assert f"Database of {newer}: restored beside the live one and compared" in shown
-    assert fingerprint(lab) == before
-    assert [event["event"] for event in lab.store.point(newer).events] == ["proven", "ready", "proven"]
-    playbook(lab, "restore-drill.yml", rollback_to=older)
-    assert [event["event"] for event in lab.store.point(older).events] == ["proven"]
-    assert pg_lab.PASSWORD not in shown
+    assert fingerprint(setup) == before
+    assert [event["event"] for event in setup.store.point(newer).events] == ["proven", "ready", "proven"]
+    playbook(setup, "restore-drill.yml", rollback_to=older)
+    assert [event["event"] for event in setup.store.point(older).events] == ["proven"]
+    assert postgres.PASSWORD not in shown
 
 
-def test_a_backup_keeps_its_database_ready_and_tells(lab: Lab, tmp_path: Path) -> None:
+def test_a_backup_keeps_its_database_ready_and_tells(setup: RestoreSetup, tmp_path: Path) -> None:
     source = tmp_path / "project"
     source.mkdir()
-    (source / "compose.yaml").write_text(f"services:\n  postgres:\n    image: {pg_lab.IMAGE}\n")
-    shown = playbook(lab, "pre-deploy-backup.yml", rollback_project_src=str(source))
-    [point] = lab.store.points()
+    (source / "compose.yaml").write_text(f"services:\n  postgres:\n    image: {postgres.IMAGE}\n")
+    shown = playbook(setup, "pre-deploy-backup.yml", rollback_project_src=str(source))
+    [point] = setup.store.points()
     assert [event["event"] for event in point.events] == ["proven", "ready"]
-    [entry] = lab.info()["databases"]
+    [entry] = setup.info()["databases"]
     assert (entry["kind"], entry["point"]) == ("ready", point.id)
     assert entry["name"] in shown
-    lab.server.sql("DELETE FROM sales.orders; DELETE FROM ledger")
-    shown = playbook(lab, "pre-deploy-backup.yml", rollback_project_src=str(source), rollback_database_ready="none")
+    setup.server.sql("DELETE FROM sales.orders; DELETE FROM ledger")
+    shown = playbook(setup, "pre-deploy-backup.yml", rollback_project_src=str(source), rollback_database_ready="none")
     assert "the database has 3002 rows; it had 9052 at the restore point before" in shown
-    assert entry["name"] in lab.server.databases()
+    assert entry["name"] in setup.server.databases()
 
 
 # --- ready copies
 
 
 @pytest.mark.parametrize("asked", ["auto", "restored", "template"])
-def test_a_ready_copy_is_swapped_in_without_a_restore(lab: Lab, asked: str) -> None:
-    point, name, notes = lab.ready(asked)
-    assert name in lab.server.databases(), notes
-    events = [event["event"] for event in lab.store.point(point).events]
+def test_a_ready_copy_is_swapped_in_without_a_restore(setup: RestoreSetup, asked: str) -> None:
+    point, name, notes = setup.ready(asked)
+    assert name in setup.server.databases(), notes
+    events = [event["event"] for event in setup.store.point(point).events]
     assert events == (["ready"] if asked == "template" else ["proven", "ready"])
-    lab.server.sql("DELETE FROM sales.orders")
-    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
+    setup.server.sql("DELETE FROM sales.orders")
+    properties = setup.server.sql(LIVE_PROPERTIES, "postgres")
     # Not one byte of the dump is read.
-    for path in (Path(lab.store.point_path(point)) / "database" / "dump").iterdir():
+    for path in (Path(setup.store.point_path(point)) / "database" / "dump").iterdir():
         path.unlink()
-    done = lab.restore("swapped", id=point)
+    done = setup.restore("swapped", id=point)
     assert (done["ready"], done["database"]) == (True, name)
-    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(6000,)]
-    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
-    assert lab.restore("undone")["changed"]
-    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(0,)]
+    assert setup.server.sql("SELECT count(*) FROM sales.orders") == [(6000,)]
+    assert setup.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert setup.restore("undone")["changed"]
+    assert setup.server.sql("SELECT count(*) FROM sales.orders") == [(0,)]
 
 
-def test_a_template_needs_the_application_stopped(lab: Lab) -> None:
-    connection = lab.server.connect()
+def test_a_template_needs_the_application_stopped(setup: RestoreSetup) -> None:
+    connection = setup.server.connect()
     try:
         with pytest.raises(RestoreError, match="1 sessions are open in shop: a template needs the application stopped"):
-            lab.ready("template")
+            setup.ready("template")
     finally:
         connection.close()
-    assert lab.server.databases() == {"postgres", "shop"}
+    assert setup.server.databases() == {"postgres", "shop"}
 
 
-def test_ready_copies_are_limited_and_what_is_given_up_is_said(lab: Lab) -> None:
-    first, first_name, _notes = lab.ready("restored", keep=1)
-    _second, second_name, notes = lab.ready("restored", keep=1)
-    assert lab.server.databases() == {"postgres", "shop", second_name}
+def test_ready_copies_are_limited_and_what_is_given_up_is_said(setup: RestoreSetup) -> None:
+    first, first_name, _notes = setup.ready("restored", keep=1)
+    _second, second_name, notes = setup.ready("restored", keep=1)
+    assert setup.server.databases() == {"postgres", "shop", second_name}
     assert notes == [f"the ready copy {first_name} of {first} was dropped: 1 newer ones are kept"]
-    assert lab.store.point(first).events[-1]["event"] == "not ready"
-    _third, third_name, notes = lab.ready("auto", limit=1000)
+    assert setup.store.point(first).events[-1]["event"] == "not ready"
+    _third, third_name, notes = setup.ready("auto", limit=1000)
     assert third_name == ""
     assert "more than the 0 MB below which it is kept ready" in notes[0]
 
 
-def test_a_backup_that_does_not_hold_is_an_error_and_recorded(lab: Lab) -> None:
-    point = lab.point()
-    lab.edit(point, lambda d: d["rows"].update({"sales.orders": 1}))
-    manifest = lab.store.point(point).manifest
+def test_a_backup_that_does_not_hold_is_an_error_and_recorded(setup: RestoreSetup) -> None:
+    point = setup.point()
+    setup.edit(point, lambda d: d["rows"].update({"sales.orders": 1}))
+    manifest = setup.store.point(point).manifest
     assert manifest is not None
     assert manifest.database is not None
     with pytest.raises(RestoreError, match="could not be kept ready"):
-        _ready.after_backup(lab.database, point, manifest.database, _ready.Policy("auto"))
-    assert lab.store.point(point).events[-1]["event"] == "not proven"
-    assert lab.server.databases() == {"postgres", "shop"}
+        _ready.after_backup(setup.database, point, manifest.database, _ready.Policy("auto"))
+    assert setup.store.point(point).events[-1]["event"] == "not proven"
+    assert setup.server.databases() == {"postgres", "shop"}
 
 
 # --- outside Docker
@@ -684,80 +688,80 @@ def test_a_host_without_fitting_tools_says_which_package_it_lacks() -> None:
 
 
 def test_a_disk_without_room_is_refused(tmp_path: Path) -> None:
-    started = pg_lab.start(f"rollback-room-{os.getpid()}", "--tmpfs=/var/lib/postgresql/data:size=300m")
+    started = postgres.start(f"rollback-room-{os.getpid()}", "--tmpfs=/var/lib/postgresql/data:size=300m")
     try:
-        pg_lab.fill(started)
-        lab = Lab(started, str(tmp_path / "state"))
-        point = lab.point()
+        postgres.fill(started)
+        setup = RestoreSetup(started, str(tmp_path / "state"))
+        point = setup.point()
         [free] = re.findall(
-            r"(\d+) +\d+% /", pg_lab.docker("exec", started.name, "df", "-Pk", "/var/lib/postgresql/data")
+            r"(\d+) +\d+% /", postgres.docker("exec", started.name, "df", "-Pk", "/var/lib/postgresql/data")
         )
-        pg_lab.docker(
+        postgres.docker(
             "exec", started.name, "fallocate", "-l", f"{int(free) - 50000}K", "/var/lib/postgresql/data/ballast"
         )
         with pytest.raises(RestoreError, match=r"are needed beside the live database and .* free"):
-            lab.restore("prepared", id=point)
+            setup.restore("prepared", id=point)
         assert started.databases() == {"postgres", "shop"}
-        pg_lab.docker("exec", started.name, "rm", "/var/lib/postgresql/data/ballast")
-        assert lab.restore("prepared", id=point)["changed"]
+        postgres.docker("exec", started.name, "rm", "/var/lib/postgresql/data/ballast")
+        assert setup.restore("prepared", id=point)["changed"]
     finally:
-        pg_lab.docker("rm", "--force", "--volumes", started.name)
+        postgres.docker("rm", "--force", "--volumes", started.name)
 
 
 def test_a_disk_that_fills_up_in_a_restore_is_free_again_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = "/var/lib/postgresql/data"
-    started = pg_lab.start(f"rollback-full-{os.getpid()}", f"--tmpfs={place}:size=400m")
+    started = postgres.start(f"rollback-full-{os.getpid()}", f"--tmpfs={place}:size=400m")
 
     def free() -> int:
-        [kilobytes] = re.findall(r"(\d+) +\d+% /", pg_lab.docker("exec", started.name, "df", "-Pk", place))
+        [kilobytes] = re.findall(r"(\d+) +\d+% /", postgres.docker("exec", started.name, "df", "-Pk", place))
         return int(kilobytes)
 
     try:
-        pg_lab.fill(started)
+        postgres.fill(started)
         started.sql("CREATE TABLE big AS SELECT repeat(md5(i::text), 30) AS t FROM generate_series(1, 40000) i")
-        lab = Lab(started, str(tmp_path / "state"))
-        point = lab.point()
+        setup = RestoreSetup(started, str(tmp_path / "state"))
+        point = setup.point()
         # Log segments that are there already: without one to write to, the server itself would stop.
         for _number in range(6):
             started.sql("INSERT INTO ledger (token) SELECT gen_random_uuid()::text; SELECT pg_switch_wal(); CHECKPOINT")
-        pg_lab.docker("exec", started.name, "fallocate", "-l", f"{free() - 20000}K", f"{place}/ballast")
+        postgres.docker("exec", started.name, "fallocate", "-l", f"{free() - 20000}K", f"{place}/ballast")
         monkeypatch.setattr(_restore_plan, "room_needed", lambda *_sizes: 0)
         with pytest.raises((RestoreError, _pgtools.ToolError, DatabaseError), match="No space left on device"):
-            lab.restore("swapped", id=point)
+            setup.restore("swapped", id=point)
         assert started.databases() == {"postgres", "shop"}
         assert free() > 10000
         started.sql("INSERT INTO ledger (token) SELECT 'w' || i FROM generate_series(1, 1000) i")
     finally:
-        pg_lab.docker("rm", "--force", "--volumes", started.name)
+        postgres.docker("rm", "--force", "--volumes", started.name)
 
 
 # --- plain dumps
 
 
-def plain(lab: Lab) -> bytes:
+def plain(setup: RestoreSetup) -> bytes:
     done = subprocess.run(
-        ["docker", "exec", lab.server.name, "pg_dump", "-U", "shop", "shop"], capture_output=True, check=True
+        ["docker", "exec", setup.server.name, "pg_dump", "-U", "shop", "shop"], capture_output=True, check=True
     )
     return done.stdout
 
 
-def test_a_plain_dump_is_restored_beside_and_swapped_in(lab: Lab, tmp_path: Path) -> None:
+def test_a_plain_dump_is_restored_beside_and_swapped_in(setup: RestoreSetup, tmp_path: Path) -> None:
     path = tmp_path / "db_shop_20261122.sql.gz"
-    path.write_bytes(gzip.compress(plain(lab)))
-    properties = lab.server.sql(LIVE_PROPERTIES, "postgres")
-    lab.server.sql("DELETE FROM sales.orders")
-    done = lab.restore("swapped", file=str(path))
+    path.write_bytes(gzip.compress(plain(setup)))
+    properties = setup.server.sql(LIVE_PROPERTIES, "postgres")
+    setup.server.sql("DELETE FROM sales.orders")
+    done = setup.restore("swapped", file=str(path))
     assert done["set_aside"]
-    assert lab.server.sql("SELECT count(*) FROM sales.orders") == [(6000,)]
-    assert lab.server.sql(LIVE_PROPERTIES, "postgres") == properties
-    assert lab.server.sql(
+    assert setup.server.sql("SELECT count(*) FROM sales.orders") == [(6000,)]
+    assert setup.server.sql(LIVE_PROPERTIES, "postgres") == properties
+    assert setup.server.sql(
         "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname IN ('public', 'sales')"
     ) == [("shop",)]
-    assert lab.server.sql("SELECT total(7) IS NOT NULL, (SELECT count(*) FROM good) > 0") == [(True, True)]
-    assert lab.restore("swapped", file=str(path))["changed"] is False
-    assert lab.server.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'schedgen%'") == []
+    assert setup.server.sql("SELECT total(7) IS NOT NULL, (SELECT count(*) FROM good) > 0") == [(True, True)]
+    assert setup.restore("swapped", file=str(path))["changed"] is False
+    assert setup.server.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'schedgen%'") == []
 
 
 FLAG = "/var/run/postgresql/a-program-ran"
@@ -791,16 +795,16 @@ INSERT INTO trap VALUES (1);
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_malicious_dump_is_refused_and_leaves_nothing(lab: Lab, tmp_path: Path, attack: str) -> None:
-    text = plain(lab)
+def test_a_malicious_dump_is_refused_and_leaves_nothing(setup: RestoreSetup, tmp_path: Path, attack: str) -> None:
+    text = plain(setup)
     trailer = text.index(b"--\n-- PostgreSQL database dump complete")
     path = tmp_path / "db_shop_evil.sql.gz"
     path.write_bytes(gzip.compress(text[:trailer] + ATTACKS[attack] + text[trailer:]))
-    before = fingerprint(lab)
+    before = fingerprint(setup)
     with pytest.raises(RestoreError):
-        lab.restore("swapped", file=str(path))
-    assert fingerprint(lab) == before
-    assert pg_lab.docker("exec", lab.server.name, "sh", "-c", f"test -e {FLAG} && echo ran || true") == ""
+        setup.restore("swapped", file=str(path))
+    assert fingerprint(setup) == before
+    assert postgres.docker("exec", setup.server.name, "sh", "-c", f"test -e {FLAG} && echo ran || true") == ""
 
 
 @pytest.mark.parametrize(
@@ -818,12 +822,12 @@ def test_a_malicious_dump_is_refused_and_leaves_nothing(lab: Lab, tmp_path: Path
     ],
 )
 def test_an_incomplete_plain_dump_is_refused_before_its_first_statement(
-    lab: Lab, tmp_path: Path, damage: Any, words: str
+    setup: RestoreSetup, tmp_path: Path, damage: Any, words: str
 ) -> None:
-    text = plain(lab)
+    text = plain(setup)
     path = tmp_path / "db_shop_half.sql.gz"
     path.write_bytes(damage(gzip.compress(text), text))
-    before = fingerprint(lab)
+    before = fingerprint(setup)
     with pytest.raises(RestoreError, match=words):
-        lab.restore("swapped", file=str(path))
-    assert fingerprint(lab) == before
+        setup.restore("swapped", file=str(path))
+    assert fingerprint(setup) == before

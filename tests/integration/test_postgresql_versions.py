@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import pg_images
-import pg_lab
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _pgtools
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
-from restore_lab import LIVE_PROPERTIES, Lab, fingerprint
+from support import postgres, postgres_images
+from support.postgres_restore import LIVE_PROPERTIES, RestoreSetup, fingerprint
 
 TABLES = """
 SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('public', 'sales') ORDER BY 1
@@ -62,7 +61,7 @@ ORDER BY 1, 2, 3
 """
 
 
-def content(server: pg_lab.Server, name: str = "shop") -> dict[str, Any]:
+def content(server: postgres.Server, name: str = "shop") -> dict[str, Any]:
     """Read every row of every table of ours, without the rows that the writer wrote."""
     found = {}
     for (table,) in server.sql(TABLES, name):
@@ -75,7 +74,7 @@ def content(server: pg_lab.Server, name: str = "shop") -> dict[str, Any]:
     return found
 
 
-def opened(server: pg_lab.Server, name: str, read: Callable[[pg_lab.Server, str], Any]) -> Any:
+def opened(server: postgres.Server, name: str, read: Callable[[postgres.Server, str], Any]) -> Any:
     """Read from a database that is closed."""
     server.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', "postgres")
     found = read(server, name)
@@ -83,7 +82,7 @@ def opened(server: pg_lab.Server, name: str, read: Callable[[pg_lab.Server, str]
     return found
 
 
-def shape(server: pg_lab.Server, name: str = "shop") -> list[tuple[Any, ...]]:
+def shape(server: postgres.Server, name: str = "shop") -> list[tuple[Any, ...]]:
     """Read the schema, in words that no version of PostgreSQL puts otherwise."""
     return server.sql(SHAPE, name)
 
@@ -93,77 +92,80 @@ COMPRESSION = {14: "1", 15: "1", 16: "1", 17: "zstd:1", 18: "zstd:1"}
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Callable[[int], pg_lab.Server]]:
+def servers() -> Iterator[Callable[[int], postgres.Server]]:
     """Give a filled server of a version; each is started once, none publishes a port."""
-    started: dict[int, pg_lab.Server] = {}
+    started: dict[int, postgres.Server] = {}
 
-    def of(version: int) -> pg_lab.Server:
+    def of(version: int) -> postgres.Server:
         if version not in started:
             name = f"rollback-pg{version}-{os.getpid()}"
-            started[version] = pg_lab.Server(name, name)
-            started[version] = pg_lab.start(name, image=pg_images.image(version))
-            pg_lab.fill(started[version])
+            started[version] = postgres.Server(name, name)
+            started[version] = postgres.start(name, image=postgres_images.image(version))
+            postgres.fill(started[version])
         return started[version]
 
     yield of
     for server in started.values():
-        pg_lab.docker("rm", "--force", "--volumes", server.name, check=False)
+        postgres.docker("rm", "--force", "--volumes", server.name, check=False)
 
 
 # What Debian has for its last two releases; every version is tried by the thorough tests.
-ALWAYS = (15, pg_images.LAB)
+ALWAYS = (15, postgres_images.LAB)
 
 
 def chosen(*versions: int) -> list[pytest.MarkDecorator]:
     return [] if set(versions) <= set(ALWAYS) else [pytest.mark.thorough]
 
 
-@pytest.mark.parametrize("version", [pytest.param(number, marks=chosen(number)) for number in pg_images.VERSIONS])
+@pytest.mark.parametrize("version", [pytest.param(number, marks=chosen(number)) for number in postgres_images.VERSIONS])
 def test_nothing_differs_and_nothing_is_lost(
-    servers: Callable[[int], pg_lab.Server], version: int, tmp_path: Path
+    servers: Callable[[int], postgres.Server], version: int, tmp_path: Path
 ) -> None:
     server = servers(version)
-    lab = Lab(server, str(tmp_path / "state"))
+    setup = RestoreSetup(server, str(tmp_path / "state"))
     assert server.sql("SELECT current_setting('server_version_num')::int / 10000") == [(version,)]
     before = (server.sql(LIVE_PROPERTIES, "postgres"), content(server), shape(server))
     assert {kind for kind, _name, _text in before[2]} >= {"index", "trigger", "view", "policy", "rule", "grant"}
-    point = lab.point()
-    manifest = lab.store.point(point).manifest
+    point = setup.point()
+    manifest = setup.store.point(point).manifest
     assert manifest is not None
     assert manifest.database is not None
     assert manifest.database["compression"] == COMPRESSION[version]
-    prepared = lab.restore("prepared", id=point)
+    prepared = setup.restore("prepared", id=point)
     assert not [note for note in prepared["notes"] if "not compared" in note or "not hashed" in note]
     name = prepared["database"]
     assert opened(server, name, content) == before[1]
     assert opened(server, name, shape) == before[2]
-    with pg_lab.Writer(server) as writer:
-        aside = lab.restore("swapped", id=point)["set_aside"]
+    with postgres.Writer(server) as writer:
+        aside = setup.restore("swapped", id=point)["set_aside"]
         writer.until(10)
         swapped = (server.sql(LIVE_PROPERTIES, "postgres"), content(server), shape(server))
         assert aside in server.databases()
-        restored = lab.restore("undone")["set_aside"]
+        restored = setup.restore("undone")["set_aside"]
         writer.until(10)
     assert swapped == before
     assert (server.sql(LIVE_PROPERTIES, "postgres"), content(server), shape(server)) == before
-    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(restored)) == set()
-    assert lab.tokens() & lab.tokens(restored) == set()
-    ready, name, notes = lab.ready("template")
+    assert set(writer.acknowledged) - (setup.tokens() | setup.tokens(restored)) == set()
+    assert setup.tokens() & setup.tokens(restored) == set()
+    ready, name, notes = setup.ready("template")
     assert notes == []
     server.sql("DELETE FROM sales.orders")
-    done = lab.restore("swapped", id=ready)
+    done = setup.restore("swapped", id=ready)
     assert (done["ready"], done["database"]) == (True, name)
     assert (server.sql(LIVE_PROPERTIES, "postgres"), content(server), shape(server)) == before
 
 
 @pytest.mark.parametrize(
     ("older", "newer"),
-    [pytest.param(*pair, marks=chosen(*pair)) for pair in (*zip(pg_images.VERSIONS, pg_images.VERSIONS[1:]), ALWAYS)],
+    [
+        pytest.param(*pair, marks=chosen(*pair))
+        for pair in (*zip(postgres_images.VERSIONS, postgres_images.VERSIONS[1:]), ALWAYS)
+    ],
 )
 def test_a_dump_goes_into_a_newer_server_and_into_no_older_one(
-    servers: Callable[[int], pg_lab.Server], older: int, newer: int, tmp_path: Path
+    servers: Callable[[int], postgres.Server], older: int, newer: int, tmp_path: Path
 ) -> None:
-    old, new = (Lab(servers(version), str(tmp_path / "state")) for version in (older, newer))
+    old, new = (RestoreSetup(servers(version), str(tmp_path / "state")) for version in (older, newer))
     then = content(old.server)
     point = old.point()
     done = new.restore("swapped", id=point)
@@ -176,9 +178,17 @@ def test_a_dump_goes_into_a_newer_server_and_into_no_older_one(
         with pytest.raises(RestoreError, match=f"dump is of PostgreSQL {newer} and the server is {older}") as refused:
             old.restore("swapped", id=point, pretend=pretend)
         assert refused.value.state == "The live database was not touched."
-    words = ["exec", "--env=PGPASSWORD=" + pg_lab.PASSWORD, new.server.name, "pg_dump", "-hlocalhost", "-Ushop", "shop"]
+    words = [
+        "exec",
+        "--env=PGPASSWORD=" + postgres.PASSWORD,
+        new.server.name,
+        "pg_dump",
+        "-hlocalhost",
+        "-Ushop",
+        "shop",
+    ]
     path = tmp_path / "db_shop_newer.sql"
-    path.write_text(pg_lab.docker(*words) + "\n")
+    path.write_text(postgres.docker(*words) + "\n")
     for pretend in (True, False):
         with pytest.raises(RestoreError, match=f"dump is of PostgreSQL {newer} and the server is {older}"):
             old.restore("swapped", file=str(path), pretend=pretend)
@@ -234,41 +244,41 @@ class Watcher(threading.Thread):
 
 
 @pytest.fixture
-def published(tmp_path: Path) -> Iterator[pg_lab.Server]:
+def published(tmp_path: Path) -> Iterator[postgres.Server]:
     """A service of a real Compose project with a published port and its password in a file, seen from outside."""
     folder = tmp_path / f"published{os.getpid()}"
     folder.mkdir()
     password = secrets.token_urlsafe(16)
     (folder / "password").write_text(password + "\n")
-    (folder / "compose.yaml").write_text(COMPOSE.format(image=pg_images.image(pg_images.LAB)))
+    (folder / "compose.yaml").write_text(COMPOSE.format(image=postgres_images.image(postgres_images.LAB)))
     compose = ["docker", "compose", "--project-directory", str(folder)]
     subprocess.run([*compose, "up", "--detach", "--quiet-pull"], check=True, capture_output=True)
     try:
         told = subprocess.run([*compose, "port", "postgres", "5432"], check=True, capture_output=True, text=True)
         port = int(told.stdout.rpartition(":")[2])
-        server = pg_lab.Server(folder.name, folder.name, "127.0.0.1", port, password=password)
+        server = postgres.Server(folder.name, folder.name, "127.0.0.1", port, password=password)
         server.wait_for_login()
-        pg_lab.fill(server)
+        postgres.fill(server)
         yield server
     finally:
         subprocess.run([*compose, "down", "--volumes", "--timeout", "2"], check=True, capture_output=True)
 
 
-def test_a_service_with_a_published_port_and_its_password_in_a_file(published: pg_lab.Server, tmp_path: Path) -> None:
-    lab = Lab(published, str(tmp_path / "state"))
+def test_a_service_with_a_published_port_and_its_password_in_a_file(published: postgres.Server, tmp_path: Path) -> None:
+    setup = RestoreSetup(published, str(tmp_path / "state"))
     properties = published.sql(LIVE_PROPERTIES, "postgres")
-    with pg_lab.Writer(published) as writer, Watcher(published.password) as watcher:
-        point = lab.point()
-        done = lab.restore("swapped", id=point)
+    with postgres.Writer(published) as writer, Watcher(published.password) as watcher:
+        point = setup.point()
+        done = setup.restore("swapped", id=point)
         writer.until(10)
-        undone = lab.restore("undone")
+        undone = setup.restore("undone")
         writer.until(10)
     assert published.sql(LIVE_PROPERTIES, "postgres") == properties
-    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(undone["set_aside"])) == set()
+    assert set(writer.acknowledged) - (setup.tokens() | setup.tokens(undone["set_aside"])) == set()
     assert done["set_aside"] not in published.databases()
     assert watcher.looked
     assert watcher.seen == []
-    records = [path for path in Path(lab.state).rglob("*") if path.is_file()]
+    records = [path for path in Path(setup.state).rglob("*") if path.is_file()]
     assert [path for path in records if published.password.encode() in path.read_bytes()] == []
     assert published.password not in json.dumps([done, undone])
 
@@ -281,22 +291,24 @@ OWN = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 # Where the host has a server of its own, those of packages are left to the thorough tests.
-FETCHED = [pytest.param(str(number), marks=[pytest.mark.thorough] if OWN else []) for number in pg_images.UNPACKED]
+FETCHED = [
+    pytest.param(str(number), marks=[pytest.mark.thorough] if OWN else []) for number in postgres_images.UNPACKED
+]
 
 
 @pytest.fixture(params=[*FETCHED, *(["own"] if OWN else [])])
-def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[pg_lab.Server]:
+def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres.Server]:
     """A server that runs on this host, at a port of its own; the host has tools that fit."""
     # Where a user without any right may look.
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         if request.param == "own":
             programs = OWN[-1].parent
         else:
-            programs, tools = pg_images.unpack(int(request.param), Path(folder))
+            programs, tools = postgres_images.unpack(int(request.param), Path(folder))
             monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
         nobody = 65534
         secret = Path(folder) / "password"
-        secret.write_text(pg_lab.PASSWORD)
+        secret.write_text(postgres.PASSWORD)
         for path in (folder, secret):
             os.chown(path, nobody, nobody)
         with socket.socket() as probe:
@@ -310,36 +322,36 @@ def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         control = [*as_nobody, str(programs / "pg_ctl"), f"--pgdata={data}", "--wait", "--silent"]
         subprocess.run([*control, f"--options={settings}", f"--log={folder}/log", "start"], check=True)
         try:
-            server = pg_lab.Server("outside", "outside", "127.0.0.1", port)
-            pg_lab.fill(server)
+            server = postgres.Server("outside", "outside", "127.0.0.1", port)
+            postgres.fill(server)
             yield server
         finally:
             subprocess.run([*control, "--mode=immediate", "stop"], check=False)
 
 
 def test_a_database_outside_docker_uses_the_tools_of_its_host(
-    outside: pg_lab.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outside: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / "password"
-    secret.write_text(pg_lab.PASSWORD + "\n")
-    lab = Lab(
+    secret.write_text(postgres.PASSWORD + "\n")
+    setup = RestoreSetup(
         outside,
         str(tmp_path / "state"),
         {"database_host": outside.address, "database_port": outside.port, "database_password_file": str(secret)},
     )
     before = (outside.sql(LIVE_PROPERTIES, "postgres"), content(outside), shape(outside))
-    point = lab.point()
-    with pg_lab.Writer(outside) as writer:
-        done = lab.restore("swapped", id=point)
+    point = setup.point()
+    with postgres.Writer(outside) as writer:
+        done = setup.restore("swapped", id=point)
         writer.until(5)
         assert (outside.sql(LIVE_PROPERTIES, "postgres"), content(outside), shape(outside)) == before
-        undone = lab.restore("undone")
+        undone = setup.restore("undone")
         writer.until(5)
     assert (outside.sql(LIVE_PROPERTIES, "postgres"), content(outside), shape(outside)) == before
-    assert set(writer.acknowledged) - (lab.tokens() | lab.tokens(undone["set_aside"])) == set()
-    assert pg_lab.PASSWORD not in json.dumps([done, undone])
+    assert set(writer.acknowledged) - (setup.tokens() | setup.tokens(undone["set_aside"])) == set()
+    assert postgres.PASSWORD not in json.dumps([done, undone])
     names = outside.databases()
     monkeypatch.setattr(_pgtools, "_searched", list)
     with pytest.raises(RestoreError, match=r"this host has no pg_dump for a server of PostgreSQL \d+ \(it has none\)"):
-        lab.restore("prepared", id=point)
+        setup.restore("prepared", id=point)
     assert outside.databases() == names

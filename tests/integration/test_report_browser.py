@@ -14,9 +14,9 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import fetching
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils._report_page import page
+from support import fetching
 
 LONG = "a-name-that-no-line-can-be-broken-in-" * 6
 STEPS = [

@@ -12,45 +12,50 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import lab_client as lab
 import pytest
+from support import application
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.application
 
 
 def take(**options: Any) -> dict[str, Any]:
-    return lab.module(
+    return application.module(
         "restore_point",
-        project_src=str(lab.PROJECT),
-        code_services=list(lab.CODE_SERVICES),
+        project_src=str(application.PROJECT),
+        code_services=list(application.CODE_SERVICES),
         **{"with_database": False, "save_images": "never", **options},
     )
 
 
 def info(**options: Any) -> dict[str, Any]:
-    return lab.module(
-        "restore_point_info", project_src=str(lab.PROJECT), code_services=list(lab.CODE_SERVICES), **options
+    return application.module(
+        "restore_point_info",
+        project_src=str(application.PROJECT),
+        code_services=list(application.CODE_SERVICES),
+        **options,
     )
 
 
 def psql(statement: str, *options: str) -> str:
-    return lab.docker(
+    return application.docker(
         "exec", "schedgen-postgres", "psql", "-U", "schedgen", "-d", "schedgen", "-Atqc", statement, *options
     )
 
 
 def test_the_dump_holds_every_row_that_the_manifest_counts(at_v1: str) -> None:
-    manifest = lab.points()[-1]
-    folder = lab.STATE / "restore_points" / at_v1
+    manifest = application.points()[-1]
+    folder = application.STATE / "restore_points" / at_v1
     database = manifest["database"]
     assert int(psql("SELECT count(*) FROM jobs")) == database["rows"]["public.jobs"] > 0
     assert manifest["migrations"]["applied"] == psql("SELECT name FROM migrations ORDER BY id").splitlines()
-    lab.docker("cp", str(folder / "database" / "dump"), "schedgen-postgres:/tmp/dump")
+    application.docker("cp", str(folder / "database" / "dump"), "schedgen-postgres:/tmp/dump")
     try:
         psql("CREATE DATABASE dump_check")
-        lab.docker("exec", "schedgen-postgres", "pg_restore", "-e", "-U", "schedgen", "-d", "dump_check", "/tmp/dump")
+        application.docker(
+            "exec", "schedgen-postgres", "pg_restore", "-e", "-U", "schedgen", "-d", "dump_check", "/tmp/dump"
+        )
         for table, rows in database["rows"].items():
-            counted = lab.docker(
+            counted = application.docker(
                 "exec",
                 "schedgen-postgres",
                 "psql",
@@ -64,7 +69,7 @@ def test_the_dump_holds_every_row_that_the_manifest_counts(at_v1: str) -> None:
             assert (table, int(counted)) == (table, rows)
     finally:
         psql("DROP DATABASE IF EXISTS dump_check WITH (FORCE)")
-        lab.docker("exec", "--user", "0", "schedgen-postgres", "rm", "-rf", "/tmp/dump")
+        application.docker("exec", "--user", "0", "schedgen-postgres", "rm", "-rf", "/tmp/dump")
     for name, recorded in manifest["checksums"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == recorded["sha256"], name
 
@@ -75,36 +80,36 @@ def test_marks_labels_and_pins_are_events_and_said_once(at_v1: str) -> None:
         ("pinned", {}),
         ("bad", {"reason": "wrong prices"}),
     ):
-        assert lab.module("restore_point", "--check", state=state, id=at_v1, **options)["changed"], state
-        assert lab.module("restore_point", state=state, id=at_v1, **options)["changed"], state
-        assert not lab.module("restore_point", state=state, id=at_v1, **options)["changed"], state
+        assert application.module("restore_point", "--check", state=state, id=at_v1, **options)["changed"], state
+        assert application.module("restore_point", state=state, id=at_v1, **options)["changed"], state
+        assert not application.module("restore_point", state=state, id=at_v1, **options)["changed"], state
     shown = info()["points"][0]
     assert (shown["labels"], shown["pinned"], shown["bad"]) == (["before-v2"], True, "wrong prices")
-    lab.lab("deploy", "v1.1")
+    application.lab("deploy", "v1.1")
     passed = info(candidate=True)["candidate"]
     assert passed["id"] == ""
     assert "it is marked bad: wrong prices" in passed["passed_over"][0]["reason"]
-    assert lab.module("restore_point", state="good", id=at_v1)["changed"]
+    assert application.module("restore_point", state="good", id=at_v1)["changed"]
     assert info(candidate=True)["candidate"]["id"] == at_v1
 
 
 def test_pruning_keeps_what_it_must(at_v1: str) -> None:
     taken = [take()["id"] for _number in range(3)]
-    lab.module("restore_point", state="pinned", id=taken[0])
+    application.module("restore_point", state="pinned", id=taken[0])
     nothing = {"last": 1, "daily": 0, "weekly": 0, "monthly": 0}
-    told = lab.module("restore_point", "--check", state="pruned", retention=nothing)
-    assert [point["id"] for point in lab.points()] == [at_v1, *taken]
-    done = lab.module("restore_point", state="pruned", retention=nothing)
+    told = application.module("restore_point", "--check", state="pruned", retention=nothing)
+    assert [point["id"] for point in application.points()] == [at_v1, *taken]
+    done = application.module("restore_point", state="pruned", retention=nothing)
     assert done["pruned"] == told["pruned"] == [taken[1], at_v1]
-    assert [point["id"] for point in lab.points()] == [taken[0], taken[2]]
-    tags = lab.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    assert [point["id"] for point in application.points()] == [taken[0], taken[2]]
+    tags = application.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
     kept = {tag.rsplit(":", 1)[1] for tag in tags if tag.startswith("schedgen-rollback/schedgen/")}
     assert kept == {taken[0], taken[2]}
 
 
 def test_damage_is_found(at_v1: str) -> None:
     assert info(verify=True)["problems"] == {}
-    dump = lab.STATE / "restore_points" / at_v1 / "database" / "dump"
+    dump = application.STATE / "restore_points" / at_v1 / "database" / "dump"
     table = max(dump.glob("*.dat*"), key=lambda path: path.stat().st_size)
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 1
@@ -124,21 +129,21 @@ def test_damage_is_found(at_v1: str) -> None:
 def test_of_two_at_once_one_is_refused_and_told_why() -> None:
     with ThreadPoolExecutor(2) as pool:
         runs = [
-            pool.submit(lab.playbook, "pre-deploy-backup", rollback_owner=owner, rollback_reason="before v2")
+            pool.submit(application.playbook, "pre-deploy-backup", rollback_owner=owner, rollback_reason="before v2")
             for owner in ("ana", "ben")
         ]
         done = {run.result().rc: run.result().text for run in runs}
     assert sorted(done) == [0, 2]
     assert "the lock of schedgen is held by" in done[2]
     assert "(before v2) for run" in done[2]
-    assert len(lab.points()) == 2
+    assert len(application.points()) == 2
 
 
 def test_a_library_that_is_missing_is_named_with_the_playbook_that_installs_it(at_v1: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     bare = str(tmp_path / "bare" / "bin" / "python")
-    done = lab.playbook("pre-deploy-backup", ansible_python_interpreter=bare)
+    done = application.playbook("pre-deploy-backup", ansible_python_interpreter=bare)
     assert done.rc == 2
     assert "the Python library docker cannot be imported by" in done.text
     assert "prepare-hosts.yml" in done.text
-    assert [point["id"] for point in lab.points()] == [at_v1]
+    assert [point["id"] for point in application.points()] == [at_v1]

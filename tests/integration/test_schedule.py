@@ -18,13 +18,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import lab_client
 import pytest
-import receivers
-import systemd_bed
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 from schedgen_lab import engine
 from schedgen_lab.settings import SUPPORT_IMAGES
+from support import application, booted_host, receivers
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "shop.one"
@@ -34,7 +32,7 @@ ALL: dict[str, Any] = {"rollback_schedule_check": "*:20"}
 
 
 @dataclass(frozen=True)
-class Bed:
+class ControllerFolders:
     """Folders that stand for those of the controller, and an application that only has a name."""
 
     folder: Path
@@ -81,7 +79,7 @@ class Bed:
     def schedule(
         self, *options: str, playbook: str = str(ROOT / "schedule-backups.yml"), collections: str = "", **variables: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run schedule-backups.yml as an operator does, on the folders of this bed."""
+        """Run schedule-backups.yml as an operator does, on the folders of this folders."""
         places = {
             "rollback_schedule_unit_dir": str(self.units),
             "rollback_schedule_cron_dir": str(self.cron),
@@ -123,8 +121,8 @@ class Bed:
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Bed:
-    found = Bed(tmp_path)
+def folders(tmp_path: Path) -> ControllerFolders:
+    found = ControllerFolders(tmp_path)
     found.units.mkdir()
     found.cron.mkdir()
     found.describe()
@@ -150,17 +148,17 @@ def told(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
-def test_systemd_understands_what_is_written_and_a_second_run_changes_nothing(bed: Bed) -> None:
-    checked = bed.schedule("--check", "--diff", **ALL, rollback_schedule_with="systemd")
+def test_systemd_understands_what_is_written_and_a_second_run_changes_nothing(folders: ControllerFolders) -> None:
+    checked = folders.schedule("--check", "--diff", **ALL, rollback_schedule_with="systemd")
     assert checked.returncode == 0, told(checked)
     assert "+OnCalendar=02:15" in checked.stdout
-    assert bed.files() == {}
+    assert folders.files() == {}
 
-    done = bed.schedule(**ALL, rollback_schedule_with="systemd", rollback_schedule_random_delay=600)
+    done = folders.schedule(**ALL, rollback_schedule_with="systemd", rollback_schedule_random_delay=600)
     assert done.returncode == 0, told(done)
-    before = bed.files()
+    before = folders.files()
     assert sorted(before) == UNITS
-    paths = [str(bed.units / name) for name in UNITS]
+    paths = [str(folders.units / name) for name in UNITS]
     verified = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True)
     assert (verified.returncode, verified.stderr) == (0, "")
     for name, (_when, text) in before.items():
@@ -169,48 +167,48 @@ def test_systemd_understands_what_is_written_and_a_second_run_changes_nothing(be
             at = re.findall(r"^OnCalendar=(.*)$", text, re.MULTILINE)
             subprocess.run(["systemd-analyze", "calendar", *at], check=True, capture_output=True)
 
-    again = bed.schedule(**ALL, rollback_schedule_with="systemd", rollback_schedule_random_delay=600)
+    again = folders.schedule(**ALL, rollback_schedule_with="systemd", rollback_schedule_random_delay=600)
     assert (again.returncode, "changed" in again.stdout) == (0, False), told(again)
-    assert bed.files() == before
+    assert folders.files() == before
 
 
-def test_cron_and_back_again(bed: Bed) -> None:
-    assert bed.schedule(**ALL, rollback_schedule_with="systemd").returncode == 0
-    done = bed.schedule(**ALL, rollback_schedule_with="cron", rollback_schedule_user="deploy")
+def test_cron_and_back_again(folders: ControllerFolders) -> None:
+    assert folders.schedule(**ALL, rollback_schedule_with="systemd").returncode == 0
+    done = folders.schedule(**ALL, rollback_schedule_with="cron", rollback_schedule_user="deploy")
     assert done.returncode == 0, told(done)
     assert "is not made up for" in told(done)
     # Cron reads no file with a dot in its name.
-    assert list(bed.files()) == ["schedgen-rollback-shop_one"]
-    assert [line.split(" ")[:6] for line in bed.crontab()] == [
+    assert list(folders.files()) == ["schedgen-rollback-shop_one"]
+    assert [line.split(" ")[:6] for line in folders.crontab()] == [
         ["15", "2", "*", "*", "*", "deploy"],
         ["30", "4", "*", "*", "7", "deploy"],
         ["20", "*", "*", "*", "*", "deploy"],
     ]
-    before = bed.files()
-    again = bed.schedule(**ALL, rollback_schedule_with="cron", rollback_schedule_user="deploy")
+    before = folders.files()
+    again = folders.schedule(**ALL, rollback_schedule_with="cron", rollback_schedule_user="deploy")
     assert (again.returncode, "changed" in again.stdout) == (0, False), told(again)
-    assert bed.files() == before
+    assert folders.files() == before
 
     # What is no longer asked for goes, also the way of before.
-    fewer = bed.schedule(rollback_schedule_with="systemd", rollback_schedule_drill="")
+    fewer = folders.schedule(rollback_schedule_with="systemd", rollback_schedule_drill="")
     assert fewer.returncode == 0, told(fewer)
-    assert sorted(bed.files()) == [f"{NAME}-backup.service", f"{NAME}-backup.timer"]
+    assert sorted(folders.files()) == [f"{NAME}-backup.service", f"{NAME}-backup.timer"]
 
 
 @pytest.mark.parametrize("way", ["systemd", "cron"])
-def test_absent_removes_all_of_it_and_nothing_else(bed: Bed, way: str) -> None:
-    other = bed.units / "schedgen-rollback-shop-backup.timer"
+def test_absent_removes_all_of_it_and_nothing_else(folders: ControllerFolders, way: str) -> None:
+    other = folders.units / "schedgen-rollback-shop-backup.timer"
     other.write_text("of another application\n")
-    assert bed.schedule(**ALL, rollback_schedule_with=way).returncode == 0
-    before = bed.files()
-    checked = bed.schedule("--check", rollback_schedule_state="absent")
+    assert folders.schedule(**ALL, rollback_schedule_with=way).returncode == 0
+    before = folders.files()
+    checked = folders.schedule("--check", rollback_schedule_state="absent")
     assert (checked.returncode, "would change" in checked.stdout) == (0, True), told(checked)
-    assert bed.files() == before
+    assert folders.files() == before
     # Whoever removes it need not have the variables file any more.
     for changed in (True, False):
-        gone = bed.schedule(rollback_schedule_state="absent", rollback_schedule_vars_file="")
+        gone = folders.schedule(rollback_schedule_state="absent", rollback_schedule_vars_file="")
         assert (gone.returncode, "changed" in gone.stdout) == (0, changed), told(gone)
-        assert list(bed.files()) == [other.name]
+        assert list(folders.files()) == [other.name]
 
 
 @pytest.mark.parametrize(
@@ -227,44 +225,44 @@ def test_absent_removes_all_of_it_and_nothing_else(bed: Bed, way: str) -> None:
     ],
 )
 def test_what_could_not_run_is_refused_before_anything_is_written(
-    bed: Bed, variables: dict[str, Any], why: str
+    folders: ControllerFolders, variables: dict[str, Any], why: str
 ) -> None:
-    done = bed.schedule(**{"rollback_schedule_with": "systemd", **variables})
+    done = folders.schedule(**{"rollback_schedule_with": "systemd", **variables})
     assert done.returncode == 2, told(done)
     assert why in told(done)
     assert "State: Nothing was changed" in told(done)
-    assert bed.files() == {}
+    assert folders.files() == {}
 
 
 @pytest.mark.parametrize("way", ["systemd", "cron"])
-def test_a_scheduled_backup_that_fails_is_told_and_recorded(bed: Bed, way: str) -> None:
+def test_a_scheduled_backup_that_fails_is_told_and_recorded(folders: ControllerFolders, way: str) -> None:
     with receivers.web() as web:
-        bed.describe(rollback_notify=[{"name": "team", "type": "webhook", "url": f"{web.url}/ok"}])
-        assert bed.schedule(**ALL, rollback_schedule_with=way).returncode == 0
+        folders.describe(rollback_notify=[{"name": "team", "type": "webhook", "url": f"{web.url}/ok"}])
+        assert folders.schedule(**ALL, rollback_schedule_with=way).returncode == 0
         # No secret, and no address of a receiver, is in what anybody can read.
-        assert web.url not in str(bed.files())
-        listed = as_scheduled(bed.command("backup", way), "--list-tasks")
+        assert web.url not in str(folders.files())
+        listed = as_scheduled(folders.command("backup", way), "--list-tasks")
         assert "playbook: " + str(ROOT / "pre-deploy-backup.yml") in listed.stdout, told(listed)
 
-        done = as_scheduled(bed.command("backup", way))
+        done = as_scheduled(folders.command("backup", way))
         assert done.returncode == 2, told(done)
         (text,) = web.texts()
         assert "Backup FAILED" in text
         assert "there is no new restore point" in text
-    (report,) = bed.store.reports(2)
+    (report,) = folders.store.reports(2)
     assert (report["type"], report["outcome"], report["owner"]) == ("backup", "failed", "schedule")
     assert "team" in json.dumps(report["notifications"])
-    assert bed.store.lock() is None
+    assert folders.store.lock() is None
 
 
 @pytest.mark.parametrize("job", ["drill", "check"])
-def test_the_other_scheduled_runs_tell_when_they_fail(bed: Bed, job: str) -> None:
+def test_the_other_scheduled_runs_tell_when_they_fail(folders: ControllerFolders, job: str) -> None:
     with receivers.web() as web:
-        bed.describe(
+        folders.describe(
             rollback_notify=[{"name": "team", "type": "webhook", "url": f"{web.url}/ok"}], rollback_status_max_age=26
         )
-        assert bed.schedule(**ALL, rollback_schedule_with="systemd").returncode == 0
-        argv = bed.command(job, "systemd")
+        assert folders.schedule(**ALL, rollback_schedule_with="systemd").returncode == 0
+        argv = folders.command(job, "systemd")
         assert (argv[0] == "/usr/bin/flock") is (job == "drill"), "who only looks waits for nobody"
         done = as_scheduled(argv)
         assert done.returncode == 2, told(done)
@@ -275,20 +273,20 @@ def test_the_other_scheduled_runs_tell_when_they_fail(bed: Bed, job: str) -> Non
         assert "pre-deploy-backup.yml" in text
 
 
-def test_who_looks_at_the_status_calls_nobody(bed: Bed) -> None:
+def test_who_looks_at_the_status_calls_nobody(folders: ControllerFolders) -> None:
     with receivers.web() as web:
-        bed.describe(
+        folders.describe(
             rollback_notify=[{"name": "team", "type": "webhook", "url": f"{web.url}/ok"}], rollback_status_max_age=26
         )
-        done = bed.schedule(playbook=str(ROOT / "status.yml"))
+        done = folders.schedule(playbook=str(ROOT / "status.yml"))
         assert done.returncode == 2, told(done)
         assert "there is no usable restore point" in told(done)
         assert web.got == []
 
 
-def test_scheduled_runs_wait_for_each_other(bed: Bed) -> None:
-    assert bed.schedule(rollback_schedule_with="systemd").returncode == 0
-    backup, drill = (bed.command(job, "systemd") for job in ("backup", "drill"))
+def test_scheduled_runs_wait_for_each_other(folders: ControllerFolders) -> None:
+    assert folders.schedule(rollback_schedule_with="systemd").returncode == 0
+    backup, drill = (folders.command(job, "systemd") for job in ("backup", "drill"))
     assert backup[:2] == drill[:2]
     with subprocess.Popen([*backup[:2], "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
         assert held.stdin is not None
@@ -302,19 +300,19 @@ def test_scheduled_runs_wait_for_each_other(bed: Bed) -> None:
     assert subprocess.run([drill[0], "--nonblock", drill[1], "true"]).returncode == 0
 
 
-def test_an_installed_collection_is_called_by_its_name(bed: Bed) -> None:
-    installed = bed.folder / "collections of all" / "ansible_collections" / "schedgen" / "rollback"
+def test_an_installed_collection_is_called_by_its_name(folders: ControllerFolders) -> None:
+    installed = folders.folder / "collections of all" / "ansible_collections" / "schedgen" / "rollback"
     for part in ("meta", "playbooks", "plugins", "roles"):
         shutil.copytree(ROOT / part, installed / part)
     shutil.copy(ROOT / "galaxy.yml", installed)
-    done = bed.schedule(
+    done = folders.schedule(
         playbook="schedgen.rollback.schedule_backups",
         collections=str(installed.parents[2]),
         rollback_schedule_with="cron",
         **ALL,
     )
     assert done.returncode == 0, told(done)
-    argv = bed.command("check", "cron")
+    argv = folders.command("check", "cron")
     assert "schedgen.rollback.status" in argv
     listed = as_scheduled(argv, "--list-tasks")
     assert listed.returncode == 0, told(listed)
@@ -322,9 +320,9 @@ def test_an_installed_collection_is_called_by_its_name(bed: Bed) -> None:
 
 
 @pytest.fixture
-def controller(bed: Bed) -> Iterator[systemd_bed.Controller]:
+def controller(folders: ControllerFolders) -> Iterator[booted_host.Controller]:
     """A machine that was booted by systemd, and an application that really runs."""
-    project = bed.folder / "project"
+    project = folders.folder / "project"
     project.mkdir()
     (project / "compose.yml").write_text(
         json.dumps(
@@ -332,13 +330,13 @@ def controller(bed: Bed) -> Iterator[systemd_bed.Controller]:
         )
     )
     compose = ["compose", "--file", str(project / "compose.yml"), "--project-name", "schedule-tests"]
-    bed.describe(
+    folders.describe(
         rollback_project_src=str(project),
         rollback_project_name="schedule-tests",
         rollback_code_services=["web"],
         rollback_backup_images="never",
     )
-    with systemd_bed.booted("rollback-schedule-tests", bed.folder) as booted:
+    with booted_host.booted("rollback-schedule-tests", folders.folder) as booted:
         engine.docker(*compose, "up", "--detach")
         try:
             yield booted
@@ -347,58 +345,66 @@ def controller(bed: Bed) -> Iterator[systemd_bed.Controller]:
 
 
 def test_systemd_runs_what_is_due_and_makes_up_for_what_was_missed(
-    bed: Bed, controller: systemd_bed.Controller
+    folders: ControllerFolders, controller: booted_host.Controller
 ) -> None:
     service, timer = f"{NAME}-backup.service", f"{NAME}-backup.timer"
-    settings = json.dumps({"rollback_schedule_vars_file": str(bed.variables), **ALL})
+    settings = json.dumps({"rollback_schedule_vars_file": str(folders.variables), **ALL})
     done = controller.playbook(
-        "schedule-backups", "-i", str(bed.folder / "hosts.yml"), "-e", f"@{bed.variables}", "-e", settings
+        "schedule-backups", "-i", str(folders.folder / "hosts.yml"), "-e", f"@{folders.variables}", "-e", settings
     )
     assert done.returncode == 0, told(done)
     for job, hour in (("backup", "02:15:00"), ("drill", "04:30:00"), ("check", ":20:00")):
         assert controller.run("systemctl", "is-enabled", f"{NAME}-{job}.timer").stdout == "enabled\n"
         assert hour in controller.shows(f"{NAME}-{job}.timer", "NextElapseUSecRealtime")
-    assert bed.store.points() == []
+    assert folders.store.points() == []
 
     # Its time came while the machine was down.
     stamp = f"/var/lib/systemd/timers/stamp-{timer}"
     controller.run("touch", "--date=2 days ago", stamp)
     controller.reboot()
     controller.until_other(service, "ExecMainExitTimestampMonotonic", "", "0")
-    (point,) = bed.store.points()
+    (point,) = folders.store.points()
     assert point.manifest is not None
     assert (controller.shows(service, "Result"), point.manifest.purpose) == ("success", "scheduled")
 
-    (bed.folder / "project").rename(bed.folder / "moved")
+    (folders.folder / "project").rename(folders.folder / "moved")
     assert controller.run("systemctl", "start", service, check=False).returncode == 1
     assert controller.shows(service, "Result") == "exit-code"
     said = controller.run("journalctl", f"--unit={service}", "--no-pager", "--output=cat").stdout
     assert "What happened: " in said
-    assert len(bed.store.points()) == 1
+    assert len(folders.store.points()) == 1
 
 
 @pytest.mark.thorough
-def test_cron_runs_what_is_due_and_its_output_is_in_the_log(bed: Bed, controller: systemd_bed.Controller) -> None:
-    systemd_bed.start_cron(controller, bed.folder)
+def test_cron_runs_what_is_due_and_its_output_is_in_the_log(
+    folders: ControllerFolders, controller: booted_host.Controller
+) -> None:
+    booted_host.start_cron(controller, folders.folder)
     now = datetime.strptime(controller.run("date", "+%H:%M:%S").stdout.strip(), "%H:%M:%S")
     # Cron reads its files once a minute: the next but one minute is sure to be seen.
     due = now + timedelta(minutes=2)
     settings = {
         "rollback_schedule_with": "cron",
-        "rollback_schedule_vars_file": str(bed.variables),
+        "rollback_schedule_vars_file": str(folders.variables),
         "rollback_schedule_backup": due.strftime("%H:%M"),
         "rollback_schedule_drill": "",
     }
     done = controller.playbook(
-        "schedule-backups", "-i", str(bed.folder / "hosts.yml"), "-e", f"@{bed.variables}", "-e", json.dumps(settings)
+        "schedule-backups",
+        "-i",
+        str(folders.folder / "hosts.yml"),
+        "-e",
+        f"@{folders.variables}",
+        "-e",
+        json.dumps(settings),
     )
     assert done.returncode == 0, told(done)
 
     def logged() -> str:
         return controller.run("journalctl", f"--identifier={NAME}-backup", "--no-pager", "--output=cat").stdout
 
-    lab_client.wait_until(lambda: "exit code" in logged(), "cron ran the backup", 200)
+    application.wait_until(lambda: "exit code" in logged(), "cron ran the backup", 200)
     assert "DONE: pre-deploy-backup.yml finished" in logged()
-    (point,) = bed.store.points()
+    (point,) = folders.store.points()
     assert point.manifest is not None
     assert point.manifest.purpose == "scheduled"

@@ -177,7 +177,7 @@ def lint() -> Count:
 
 def units() -> Count:
     """Run the unit and house tests."""
-    return pytest(("tests/unit",), LIMITS["units"])
+    return pytest(("tests/unit", "tests/house"), LIMITS["units"])
 
 
 def sanity() -> Count:
@@ -254,12 +254,12 @@ BESIDE: dict[str, Callable[[], Count]] = {
     "lint": lint,
     "units": units,
     "sanity": sanity,
-    "beside": partial(tests_of, "not lab"),
+    "beside": partial(tests_of, "not application"),
     "faults": partial(faults, "--without", "rollback by"),
 }
 ON_THE_LAB: dict[str, Callable[[], Count]] = {
     "molecule": molecule,
-    "integration": partial(tests_of, "lab and not alone"),
+    "integration": partial(tests_of, "application and not alone"),
     "application-faults": partial(faults, "--only", "rollback by"),
     "alone": partial(tests_of, "alone"),
 }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _decision
 from ansible_collections.schedgen.rollback.plugins.module_utils._decision import Decision, Policy, decide
-from evidence_bed import candidate, evidence, schema, service, traffic
+from support.evidence import candidate, evidence, schema, service, traffic
 
 DOWN = {"running": 0, "verdict": "unhealthy", "reason": "exited with code 1"}
 BACKEND_DOWN = [service("backend", **DOWN), service("frontend"), service("postgres", code=False)]

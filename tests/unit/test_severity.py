@@ -15,7 +15,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._severity import
     thresholds_of,
     worst,
 )
-from evidence_bed import evidence, service, traffic
+from support.evidence import evidence, service, traffic
 
 
 def severity(*hosts: dict[str, Any], limits: Thresholds | None = None) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from molecule_cases import Case
+from support.scenario import Case
 
 
 def test_the_files_go_back_and_the_images_stay() -> None:

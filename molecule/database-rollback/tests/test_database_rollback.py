@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from molecule_cases import Case
+from support.scenario import Case
 
 V2_COLUMNS = {"jobs.priority", "jobs.customer_email"}
 RESTORED = ["half-way", "corruption", "plain-dump"]

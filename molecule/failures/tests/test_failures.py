@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from molecule_cases import Case
+from support.scenario import Case
 
 REFUSED = ["registry-down", "candidate-missing", "lock-held"]
 ALL = [*REFUSED, "images-pruned", "backup-killed", "controller-killed"]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from molecule_cases import Case
+from support.scenario import Case
 
 
 def is_as_before(case: Case, moment: str) -> None:

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import pytest
-from molecule_cases import STATE, Case
+from support.scenario import STATE, Case
 
 ALL = ["healthy", "unhealthy", "retention", "release-only"]
 

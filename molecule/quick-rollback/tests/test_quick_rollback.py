@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from molecule_cases import STATE, Case
+from support.scenario import STATE, Case
 
 BAD = ["http-500", "crash", "never-healthy", "slow", "config-bad", "service-added", "service-removed"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from molecule_cases import Case
+from support.scenario import Case
 
 
 def judged(case: Case, release: str) -> tuple[int, str]:

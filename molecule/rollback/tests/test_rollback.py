@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from molecule_cases import STATE, Case
+from support.scenario import STATE, Case
 
 # What each has to be taken for. Where two are named, a rehearsal decides which of them it is.
 DECIDED = {

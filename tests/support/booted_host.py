@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import lab_client
-from fleet import ENGINE
 from schedgen_lab import engine, images
 from schedgen_lab.settings import SUPPORT_IMAGES
+
+from support import application
+from support.fleet import ENGINE
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = Path("/usr/lib/systemd/systemd")
@@ -55,7 +56,7 @@ class Controller:
     def until_other(self, unit: str, name: str, *values: str) -> None:
         """Wait until a property of a unit has none of these values any more."""
         try:
-            lab_client.wait_until(lambda: self.shows(unit, name) not in values, "another state", 120)
+            application.wait_until(lambda: self.shows(unit, name) not in values, "another state", 120)
         except AssertionError as error:
             said = self.run("journalctl", "--no-pager", "--lines=30", f"--unit={unit}", check=False).stdout
             raise AssertionError(f"{unit}: {name} is still {self.shows(unit, name)!r}\n{said}") from error

@@ -4,7 +4,7 @@
 
 """Run a command and kill it, without a chance to clean up, at a chosen moment.
 
-    kill_during.py (--exists GLOB | --step STEP) [--host-side] [--then-step STEP] -- COMMAND …
+    application_kill.py (--exists GLOB | --step STEP) [--host-side] [--then-step STEP] -- COMMAND …
 
 The moment is when a file matching GLOB exists, or when the newest run's journal has begun STEP. The command's whole
 process group is killed; with --host-side all that it started as well, the module on the host among them. With
@@ -25,9 +25,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import lab_client
+from support import application
 
 # In the environment of the command and of everything that it starts.
 MARK = "ROLLBACK_TEST_KILL"
@@ -35,7 +35,7 @@ MARK = "ROLLBACK_TEST_KILL"
 
 def reached(step: str, statuses: tuple[str, ...]) -> bool:
     """Whether the newest journal has this step in one of these statuses."""
-    return any(entry["step"] == step and entry["status"] in statuses for entry in lab_client.journal())
+    return any(entry["step"] == step and entry["status"] in statuses for entry in application.journal())
 
 
 def marked(mark: str) -> list[int]:
@@ -58,13 +58,13 @@ def main() -> int:
     parser.add_argument("--then-step")
     parser.add_argument("command", nargs="+")
     chosen = parser.parse_args()
-    runs = len(list((lab_client.STATE / "runs").glob("*")))
+    runs = len(list((application.STATE / "runs").glob("*")))
 
     def by_file() -> bool:
         return bool(glob.glob(chosen.exists))
 
     def by_step() -> bool:
-        return len(list((lab_client.STATE / "runs").glob("*"))) > runs and reached(chosen.step, ("started",))
+        return len(list((application.STATE / "runs").glob("*"))) > runs and reached(chosen.step, ("started",))
 
     come: Callable[[], bool] = by_file if chosen.exists else by_step
     mark = secrets.token_hex(8)
@@ -83,7 +83,7 @@ def main() -> int:
     process.wait()
     print("killed")
     if chosen.then_step:
-        lab_client.wait_until(
+        application.wait_until(
             lambda: reached(chosen.then_step, ("done", "failed")), f"step {chosen.then_step} ended", 180
         )
     return 0

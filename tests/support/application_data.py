@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import lab_client as lab
+from support import application
 
 
 def in_application(statement: str) -> str:
     """Run SQL in the reference application's database, past its own code."""
     arguments = ("psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-U", "schedgen", "-d", "schedgen", "-c", statement)
-    return lab.docker("exec", "schedgen-postgres", *arguments).strip()
+    return application.docker("exec", "schedgen-postgres", *arguments).strip()
 
 
 def fill_application(megabytes: int) -> None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import lab_client
+from support import application
 
 
 def main() -> None:
     """Remove the images of the newest restore point whose label is named."""
-    point = next(point for point in reversed(lab_client.points()) if point["release"]["label"] == sys.argv[1])
+    point = next(point for point in reversed(application.points()) if point["release"]["label"] == sys.argv[1])
     for service in point["release"]["services"].values():
         if service["code"]:
-            lab_client.docker("image", "rm", "--force", service["image_id"])
+            application.docker("image", "rm", "--force", service["image_id"])
 
 
 if __name__ == "__main__":

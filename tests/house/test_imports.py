@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from house import expressions
+from house.yaml_expressions import expressions
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "ansible_collections.schedgen.rollback.plugins."

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The reference application as a bed: a whole playbook, its release and its database, under load at the front door."""
+"""The reference application as a target: a whole playbook, release and database, under load at the front door."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import lab_client
-import pg_lab
-from fault_beds import Bed
 from fault_table import Fault
+from fault_targets import Target
+from support import application, postgres
 
 # Migrations of the release to leave that add a column, the older first.
 ADDED = {"AddJobPriority1761000000001": "priority", "SplitCustomer1761000000003": "customer_email"}
@@ -46,18 +45,18 @@ class Load:
     def until(self, more: int, seconds: float = 20) -> None:
         """Wait until ``more`` further writes were acknowledged."""
         wanted = len(self.acknowledged) + more
-        lab_client.wait_until(lambda: len(self.acknowledged) >= wanted, f"{more} writes are acknowledged", seconds)
+        application.wait_until(lambda: len(self.acknowledged) >= wanted, f"{more} writes are acknowledged", seconds)
 
     def __enter__(self) -> Load:
-        lab_client.lab("load", "start", "--rate", "20", "--ledger", str(self.ledger))
+        application.lab("load", "start", "--rate", "20", "--ledger", str(self.ledger))
         self.until(3)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        lab_client.lab("load", "stop")
+        application.lab("load", "stop")
 
 
-class Application(Bed):
+class Application(Target):
     """The reference application on v2, whose migrations came after the restore point of v1."""
 
     application = live = "schedgen"
@@ -68,24 +67,24 @@ class Application(Bed):
 
     def prepare(self) -> None:
         self.home.mkdir(parents=True)
-        lab_client.lab("up")
-        self.state_dir = lab_client.STATE.parent
+        application.lab("up")
+        self.state_dir = application.STATE.parent
 
     def close(self) -> None:
         """Leave the application as new."""
-        lab_client.lab("reset", "v1")
+        application.lab("reset", "v1")
 
     def fresh(self, fault: Fault) -> dict[str, Any]:
         """Begin anew with v2, deployed after a restore point of v1; return the playbook's variables."""
-        lab_client.lab("reset", "v1")
-        secret = (lab_client.HOME / "secrets.env").read_text().strip().partition("=")[2]
-        self.server = pg_lab.Server(
+        application.lab("reset", "v1")
+        secret = (application.HOME / "secrets.env").read_text().strip().partition("=")[2]
+        self.server = postgres.Server(
             "schedgen-postgres", self.application, database=self.live, user="schedgen", password=secret
         ).wait()
-        backup = lab_client.playbook("pre-deploy-backup")
+        backup = application.playbook("pre-deploy-backup")
         assert backup.rc == 0, backup.screen
         self.wanted, self.images_wanted = self.content(self.live), self.code()
-        lab_client.lab("deploy", "v2")
+        application.lab("deploy", "v2")
         self.remember()
         self.images_before = self.code()
         self.runs = {path.name for path in (self.state / "runs").glob("*")}
@@ -99,7 +98,7 @@ class Application(Bed):
 
     def command(self, arguments: dict[str, Any], *, detached: bool) -> list[str]:
         del detached
-        return lab_client.playbook_command("database-rollback", arguments)
+        return application.playbook_command("database-rollback", arguments)
 
     def begin_run(self) -> str:
         # The playbook begins its own.
@@ -111,21 +110,21 @@ class Application(Bed):
     def journal(self, run: str) -> list[dict[str, Any]]:
         del run
         begun = sorted(path.name for path in (self.state / "runs").glob("*") if path.name not in self.runs)
-        return lab_client.journal(begun[0]) if begun else []
+        return application.journal(begun[0]) if begun else []
 
     def writer(self) -> Any:
         return Load(self.home / f"ledger{self.number}.jsonl")
 
     def lost(self, writer: Any) -> int:
-        return len(lab_client.judged(writer.ledger)["lost"])
+        return len(application.judged(writer.ledger)["lost"])
 
     def settle(self) -> None:
         """Nothing of this server's settings is changed."""
 
     def code(self) -> dict[str, list[str]]:
         """Return the images of the containers with code that run."""
-        found = lab_client.running_images()
-        return {name: found[name] for name in lab_client.CODE_SERVICES if name in found}
+        found = application.running_images()
+        return {name: found[name] for name in application.CODE_SERVICES if name in found}
 
     def content(self, name: str) -> Any:
         with self.inside(name) as cursor:
@@ -145,8 +144,8 @@ class Application(Bed):
         del fault
         well = all(
             (container["State"].get("Health") or {}).get("Status", "healthy") == "healthy"
-            for container in lab_client.containers()
-            if lab_client.service_of(container) in lab_client.CODE_SERVICES
+            for container in application.containers()
+            if application.service_of(container) in application.CODE_SERVICES
         )
         return bool(well and self.code() == self.images_wanted and self.content(self.live) == self.wanted)
 
@@ -175,12 +174,12 @@ class Everything(Application):
 
     def command(self, arguments: dict[str, Any], *, detached: bool) -> list[str]:
         del detached
-        return lab_client.playbook_command("full-rollback", arguments)
+        return application.playbook_command("full-rollback", arguments)
 
     def volume(self) -> Path:
         """Return the folder of the object store's live content."""
         look = ("volume", "inspect", "--format", "{{.Mountpoint}}", "schedgen_minio_data")
-        return Path(lab_client.docker(*look).strip())
+        return Path(application.docker(*look).strip())
 
     def objects(self) -> dict[str, str]:
         """Return every file of the object store that was seeded, by a hash of its content."""

@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import migration_bed
-import pg_lab
 import psycopg2
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _databases,
@@ -30,6 +28,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore
 from fault_table import Fault, Seen
+from support import migrations, postgres
 
 SEED = "seed"
 # Marks are a database's comment: these words and JSON.
@@ -46,7 +45,7 @@ UNION ALL SELECT 'index ' || indexrelid::regclass || ' is not valid' FROM pg_ind
 """
 
 
-class Bed:
+class Target:
     """A server that starts again by itself, its disk and its state folder limited in size, and the live database."""
 
     application = ""
@@ -72,7 +71,7 @@ class Bed:
         self.next_arguments: dict[str, Any] = {}
         self.images: list[str] = []
 
-    server: pg_lab.Server
+    server: postgres.Server
 
     @property
     def state(self) -> Path:
@@ -84,7 +83,7 @@ class Bed:
         return _store.Store(str(self.state_dir), self.application)
 
     def prepare(self) -> None:
-        """Make the limited disks; a bed starts its server on them and makes its seeds."""
+        """Make the limited disks; a target starts its server on them and makes its seeds."""
         for name, size in ROOM.items():
             (self.home / name).mkdir(parents=True)
             options = f"size={size},mode=0711"
@@ -96,7 +95,7 @@ class Bed:
             subprocess.run(["umount", "--lazy", self.home / name], check=False)
 
     def remove(self) -> None:
-        """Remove what the bed has started."""
+        """Remove what the target has started."""
 
     def fresh(self, fault: Fault) -> dict[str, Any]:
         """Begin anew with the fault's trouble; return the operation's arguments."""
@@ -131,14 +130,14 @@ class Bed:
 
     def writer(self) -> Any:
         """Return the client that writes: its ``acknowledged`` writes, and ``until`` there are some more."""
-        return pg_lab.Writer(self.server, pause=0.01)
+        return postgres.Writer(self.server, pause=0.01)
 
     def lost(self, writer: Any) -> int:
         """Count acknowledged writes that are in no database."""
         return len(set(writer.acknowledged) - self.tokens())
 
     def fill_disk(self, name: str) -> None:
-        """Take all the room there is but what the bed leaves, and give it back when a person mends things."""
+        """Take all the room there is but what the target leaves, and give it back when a person mends things."""
         ballast = self.home / name / "ballast"
         self.mended = lambda: ballast.unlink(missing_ok=True)
         status = os.statvfs(self.home / name)
@@ -179,7 +178,7 @@ class Bed:
             self.settle()
 
     def settle(self) -> None:
-        """Let a server commit that waits for a stand-by, and accept a bed that was left over."""
+        """Let a server commit that waits for a stand-by, and accept a target that was left over."""
         self.server.sql("ALTER SYSTEM RESET synchronous_standby_names", "postgres")
         self.server.sql("SELECT pg_reload_conf()", "postgres")
 
@@ -203,7 +202,7 @@ class Bed:
             connection.close()
 
     def content(self, name: str) -> Any:
-        """What a database holds, as this bed compares it; the ledger's own rows left out."""
+        """What a database holds, as this target compares it; the ledger's own rows left out."""
         raise NotImplementedError
 
     def expected(self) -> tuple[Any, ...]:
@@ -272,8 +271,8 @@ class Bed:
             if told.get("note") == "reverting":
                 left.append(f"database {name} of a revert that has no end")
         label = f"--filter=label=schedgen.rollback.application={self.application}"
-        left += [f"container {name}" for name in pg_lab.docker("ps", "-a", "--format={{.Names}}", label).split()]
-        left += [f"network {name}" for name in pg_lab.docker("network", "ls", "--format={{.Name}}", label).split()]
+        left += [f"container {name}" for name in postgres.docker("ps", "-a", "--format={{.Names}}", label).split()]
+        left += [f"network {name}" for name in postgres.docker("network", "ls", "--format={{.Name}}", label).split()]
         left += [f"file {path}" for path in self.state_dir.rglob(".incomplete-*")]
         roles = self.server.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'schedgen\\_rollback%'", "postgres")
         left += [f"role {name}" for (name,) in roles]
@@ -323,7 +322,7 @@ class Bed:
         self.around.callback(end)
 
 
-class Shop(Bed):
+class Shop(Target):
     """A database with a bit of everything: restore points, restores beside, swaps."""
 
     # A name of its own: one-off containers of an application of another test run are none of ours.
@@ -333,11 +332,11 @@ class Shop(Bed):
     def prepare(self) -> None:
         super().prepare()
         (self.home / "project").mkdir()
-        (self.home / "project" / "compose.yaml").write_text(f"services:\n  postgres:\n    image: {pg_lab.IMAGE}\n")
-        self.server = pg_lab.start(
+        (self.home / "project" / "compose.yaml").write_text(f"services:\n  postgres:\n    image: {postgres.IMAGE}\n")
+        self.server = postgres.start(
             f"rollback-faults-{os.getpid()}", "--restart=always", f"--volume={self.data}:/var/lib/postgresql/data"
         )
-        pg_lab.fill(self.server)
+        postgres.fill(self.server)
         self.server.sql(
             "CREATE TABLE bulk (id serial PRIMARY KEY, text text);"
             "INSERT INTO bulk (text) SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 20000) i,"
@@ -359,22 +358,22 @@ class Shop(Bed):
         self.taken: set[str] = set()
 
     def remove(self) -> None:
-        pg_lab.docker("rm", "--force", "--volumes", f"rollback-faults-{os.getpid()}", check=False)
+        postgres.docker("rm", "--force", "--volumes", f"rollback-faults-{os.getpid()}", check=False)
 
     def parameters(self, **more: Any) -> dict[str, Any]:
-        return pg_lab.parameters(self.server, str(self.state_dir), application=self.application, **more)
+        return postgres.parameters(self.server, str(self.state_dir), application=self.application, **more)
 
     def point(self) -> str:
         """Take a restore point of the database alone, without the module."""
         parameters = self.parameters()
         database = _databases.database_of(self.store, _postgres.client_of(parameters), parameters)
-        return pg_lab.take_point(self.store, database.login)
+        return postgres.take_point(self.store, database.login)
 
     def fresh(self, fault: Fault) -> dict[str, Any]:
         """Begin anew with a damaged live database and two restore points of it; return the operation's arguments."""
         self.clear()
         self.server.sql(f"CREATE DATABASE shop TEMPLATE {SEED}", "postgres")
-        for statement in pg_lab.PROPERTIES.strip().splitlines():
+        for statement in postgres.PROPERTIES.strip().splitlines():
             self.server.sql(statement, "postgres")
         shutil.rmtree(self.state, ignore_errors=True)
         shutil.copytree(self.kept, self.state)
@@ -524,7 +523,7 @@ class Shop(Bed):
         self.server.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", "postgres")
         self.server.sql(f"CREATE DATABASE {name} TEMPLATE template0", "postgres")
         in_container(self.server, "rm -rf /tmp/check")
-        pg_lab.docker("cp", str(path / "database" / "dump"), f"{self.server.name}:/tmp/check")
+        postgres.docker("cp", str(path / "database" / "dump"), f"{self.server.name}:/tmp/check")
         in_container(self.server, f"pg_restore -U shop -h /var/run/postgresql -e -j 2 -d {name} /tmp/check")
         same = bool(self.content(name) == self.old)
         self.server.sql(f"DROP DATABASE {name} WITH (FORCE)", "postgres")
@@ -542,9 +541,9 @@ def ignore(_result: object) -> None:
     """Take a result and do nothing with it."""
 
 
-def in_container(server: pg_lab.Server, command: str) -> str:
+def in_container(server: postgres.Server, command: str) -> str:
     """Run a shell command in the server's container."""
-    return pg_lab.docker("exec", "--user=0", server.name, "sh", "-c", command)
+    return postgres.docker("exec", "--user=0", server.name, "sh", "-c", command)
 
 
 # -- migrations ----------------------------------------------------------------------------------------------------
@@ -575,7 +574,7 @@ ADDED = {"First1769000000001": "first", "Second1769000000002": "second"}
 IMAGE = f"rollback-faults-backend-{os.getpid()}"
 
 
-class Migrations(Bed):
+class Migrations(Target):
     """A release that migrated twice and crashes since."""
 
     live = "schedgen"
@@ -586,41 +585,41 @@ class Migrations(Bed):
     def prepare(self) -> None:
         super().prepare()
         self.images += [
-            migration_bed.typeorm_image(f"{IMAGE}:old", migration_bed.V1),
-            migration_bed.typeorm_image(f"{IMAGE}:new", migration_bed.V1, MIGRATIONS),
+            migrations.typeorm_image(f"{IMAGE}:old", migrations.V1),
+            migrations.typeorm_image(f"{IMAGE}:new", migrations.V1, MIGRATIONS),
         ]
-        self.bed = migration_bed.Bed(
+        self.project = migrations.MigrationProject(
             self.state_dir, "--restart=always", f"--volume={self.data}:/var/lib/postgresql/data"
         )
-        self.application = self.bed.project
-        self.server = pg_lab.Server(
-            f"{self.bed.project}-postgres-1",
-            self.bed.project,
+        self.application = self.project.name
+        self.server = postgres.Server(
+            f"{self.project.name}-postgres-1",
+            self.project.name,
             database="schedgen",
             user="schedgen",
-            password=migration_bed.PASSWORD,
+            password=migrations.PASSWORD,
         ).wait()
         # Nobody makes a copy where the room for the log is not there as well, and this disk is small.
         self.server.sql("ALTER SYSTEM SET max_wal_size = '64MB'", "postgres")
         self.server.sql("SELECT pg_reload_conf()", "postgres")
         self.server.sql("CREATE TABLE probe (n int)", "postgres")
-        migration_bed.begin_again(self.bed, self.images[0])
+        migrations.begin_again(self.project, self.images[0])
         self.server.sql("CREATE TABLE ledger (id bigserial PRIMARY KEY, token text UNIQUE NOT NULL)")
-        catalog, _facts = _schema.catalogue(self.bed.login)
-        history = _schema.history(self.bed.login, _schema.Settings("typeorm"))
+        catalog, _facts = _schema.catalogue(self.project.login)
+        history = _schema.history(self.project.login, _schema.Settings("typeorm"))
         assert history == CREATED, history
-        self.recorded = self.bed.record(history, catalog)
-        migration_bed.migrate(self.bed, self.images[1])
+        self.recorded = self.project.record(history, catalog)
+        migrations.migrate(self.project, self.images[1])
         self.server.sql("UPDATE jobs SET first = 'one', second = 'two'")
         self.server.sql(f"CREATE DATABASE {SEED} TEMPLATE schedgen", "postgres")
         self.kept = self.home / "kept"
         shutil.copytree(self.state, self.kept)
 
     def remove(self) -> None:
-        if hasattr(self, "bed"):
-            self.bed.close()
+        if hasattr(self, "project"):
+            self.project.close()
         for image in self.images:
-            pg_lab.docker("image", "rm", "--force", image, check=False)
+            postgres.docker("image", "rm", "--force", image, check=False)
 
     def fresh(self, fault: Fault) -> dict[str, Any]:
         """Begin anew with both migrations applied and a service that crashes; return the operation's arguments."""
@@ -628,11 +627,11 @@ class Migrations(Bed):
         self.server.sql(f"CREATE DATABASE schedgen TEMPLATE {SEED}", "postgres")
         shutil.rmtree(self.state, ignore_errors=True)
         shutil.copytree(self.kept, self.state)
-        self.bed.start(
+        self.project.start(
             "backend", self.images[1], "node", "-e", "setTimeout(() => process.exit(1), 500)",
-            environment=migration_bed.TYPEORM_ENVIRONMENT, wait=False,
+            environment=migrations.TYPEORM_ENVIRONMENT, wait=False,
         )  # fmt: skip
-        arguments = self.bed.arguments(to=self.recorded, rehearse="rehears" in fault.moment, lock_timeout=1)
+        arguments = self.project.arguments(to=self.recorded, rehearse="rehears" in fault.moment, lock_timeout=1)
         self.next_arguments = {}
         self.remember()
         if fault.trouble == "clients reconnect":
@@ -702,5 +701,5 @@ class Migrations(Bed):
     def broken(self, message: str) -> list[str]:
         if "services were started again" not in message and "so are the services" not in message:
             return []
-        state = pg_lab.docker("inspect", "--format={{.State.Status}}", f"{self.bed.project}-backend-1")
+        state = postgres.docker("inspect", "--format={{.State.Status}}", f"{self.project.name}-backend-1")
         return [] if state in ("running", "restarting") else [f"the services are said to run, and are {state}"]

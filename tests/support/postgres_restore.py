@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pg_lab
 from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _databases,
     _postgres,
@@ -19,6 +18,8 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
     _store,
 )
 from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore, postgresql_restore_info
+
+from support import postgres
 
 ACKNOWLEDGED = "SELECT token FROM ledger WHERE token LIKE 'w%'"
 LIVE_PROPERTIES = """
@@ -31,15 +32,15 @@ FROM pg_database d WHERE datname = 'shop'
 
 
 @dataclass
-class Lab:
+class RestoreSetup:
     """A server with a fresh database, and the state folder of its application."""
 
-    server: pg_lab.Server
+    server: postgres.Server
     state: str
     more: dict[str, Any] = field(default_factory=dict)
 
     def parameters(self, **more: Any) -> dict[str, Any]:
-        return pg_lab.parameters(self.server, self.state, **{**self.more, **more})
+        return postgres.parameters(self.server, self.state, **{**self.more, **more})
 
     @property
     def store(self) -> _store.Store:
@@ -52,7 +53,7 @@ class Lab:
 
     def point(self, **more: Any) -> str:
         """Take a restore point of the database alone, as the module restore_point does."""
-        return pg_lab.take_point(self.store, self.database.login, **more)
+        return postgres.take_point(self.store, self.database.login, **more)
 
     def ready(self, asked: str, **more: Any) -> tuple[str, str, list[str]]:
         """Take a restore point and keep it ready; return its id, the copy's name and notes."""
@@ -86,12 +87,12 @@ class Lab:
         return found
 
 
-def fingerprint(lab: Lab) -> Any:
+def fingerprint(setup: RestoreSetup) -> Any:
     """What must not change when something is refused."""
     return (
-        lab.server.sql(LIVE_PROPERTIES, "postgres"),
-        lab.server.sql("SELECT oid FROM pg_database WHERE datname = 'shop'", "postgres"),
-        lab.server.sql("SELECT count(*) FROM customers"),
-        lab.server.databases(),
-        lab.server.sql("SELECT rolname FROM pg_roles ORDER BY 1"),
+        setup.server.sql(LIVE_PROPERTIES, "postgres"),
+        setup.server.sql("SELECT oid FROM pg_database WHERE datname = 'shop'", "postgres"),
+        setup.server.sql("SELECT count(*) FROM customers"),
+        setup.server.databases(),
+        setup.server.sql("SELECT rolname FROM pg_roles ORDER BY 1"),
     )

@@ -99,7 +99,7 @@ def playbook_in_background(name: str, **variables: Any) -> Iterator[subprocess.P
 
 def kill_host_side(name: str, step: str, **variables: Any) -> None:
     """Run a playbook, and kill all of it, the module on the host too, when its journal has begun a step."""
-    tool = ROOT / "tests" / "tools" / "kill_during.py"
+    tool = ROOT / "tests" / "support" / "application_kill.py"
     killed = subprocess.run(
         [sys.executable, str(tool), "--step", step, "--host-side", "--", *playbook_command(name, variables)],
         env=environment(),

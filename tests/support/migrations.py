@@ -66,15 +66,15 @@ def build(
     return tag
 
 
-class Bed:
+class MigrationProject:
     """One application. Its containers carry Compose's labels, so that the product takes them for a project."""
 
     def __init__(self, state_dir: Path, *options: str) -> None:
-        self.project = f"migrationbed{os.getpid()}{uuid.uuid4().hex[:6]}"
+        self.name = f"migrationbed{os.getpid()}{uuid.uuid4().hex[:6]}"
         self.state_dir = state_dir
         self.client = connect()
         self.containers: list[str] = []
-        run("docker", "network", "create", self.project)
+        run("docker", "network", "create", self.name)
         self.start("postgres", SERVER, options=options, environment={
             "POSTGRES_DB": "schedgen", "POSTGRES_USER": "schedgen", "POSTGRES_PASSWORD": PASSWORD,
         })  # fmt: skip
@@ -89,7 +89,7 @@ class Bed:
 
     @property
     def login(self) -> Login:
-        return find_login(self.client, self.project, "postgres", "schedgen", "schedgen")
+        return find_login(self.client, self.name, "postgres", "schedgen", "schedgen")
 
     @property
     def maintenance(self) -> Login:
@@ -98,7 +98,7 @@ class Bed:
 
     @property
     def database(self) -> Database:
-        return Database(Store(str(self.state_dir), self.project), self.login, self.login, self.client)
+        return Database(Store(str(self.state_dir), self.name), self.login, self.login, self.client)
 
     def sql(self, statement: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return query(self.login, statement, params)
@@ -117,18 +117,18 @@ class Bed:
     ) -> str:
         """Start a service's container; with ``wait`` false it may end at once."""
         self.stop(service)
-        name = f"{self.project}-{service}-1"
+        name = f"{self.name}-{service}-1"
         argv = [
             "docker",
             "run",
             "--detach",
             f"--name={name}",
-            f"--network={self.project}",
+            f"--network={self.name}",
             f"--network-alias={service}",
             *options,
         ]
         for key, value in {
-            "project": self.project, "service": service, "oneoff": "False", "container-number": "1",
+            "project": self.name, "service": service, "oneoff": "False", "container-number": "1",
         }.items():  # fmt: skip
             argv.append(f"--label={LABEL}{key}={value}")
         argv += ["--restart=on-failure"] if not wait else []
@@ -139,12 +139,12 @@ class Bed:
 
     def record(self, history: Sequence[str] | None, catalog: Any, tool: str = "typeorm", label: str = "v1") -> str:
         """Keep a restore point that knows this history and this catalogue; return its id."""
-        store = Store(str(self.state_dir), self.project)
+        store = Store(str(self.state_dir), self.name)
         identifier, folder = store.begin_point()
         service = ServiceRelease("sha256:" + "0" * 64, f"backend:{label}", code=True)
         manifest = Manifest(
             id=identifier,
-            application=self.project,
+            application=self.name,
             created="2026-11-22T13:15:00Z",
             purpose="deploy",
             release=Release({"backend": service}),
@@ -159,9 +159,9 @@ class Bed:
     def arguments(self, **given: Any) -> dict[str, Any]:
         """Return what every module is told of this application."""
         return {
-            "application": self.project,
+            "application": self.name,
             "state_dir": str(self.state_dir),
-            "project_name": self.project,
+            "project_name": self.name,
             "code_services": ["backend"],
             "database": "schedgen",
             "migration_tool": "typeorm",
@@ -192,12 +192,12 @@ class Bed:
         return result
 
     def stop(self, service: str) -> None:
-        run("docker", "rm", "--force", "--volumes", f"{self.project}-{service}-1", check=False)
+        run("docker", "rm", "--force", "--volumes", f"{self.name}-{service}-1", check=False)
 
     def close(self) -> None:
         for name in dict.fromkeys(self.containers):
             run("docker", "rm", "--force", "--volumes", name, check=False)
-        run("docker", "network", "rm", self.project, check=False)
+        run("docker", "network", "rm", self.name, check=False)
 
 
 RUNTIME = "schedgen-demo-backend-runtime:trixie"
@@ -245,32 +245,32 @@ def broken_image(tag: str, down: str) -> str:
     return typeorm_image(tag, V1, {"migrations/1769000000001-broken.js": BROKEN % down})
 
 
-def migrate(bed: Bed, image: str) -> None:
-    """Migrate the bed's database with a release's own image."""
+def migrate(project: MigrationProject, image: str) -> None:
+    """Migrate the project's database with a release's own image."""
     environment = [f"--env={key}={value}" for key, value in TYPEORM_ENVIRONMENT.items()]
     tool = ("node_modules/.bin/typeorm", "migration:run", "-d", "dist/data-source.js")
-    run("docker", "run", "--rm", f"--network={bed.project}", *environment, image, *tool)
+    run("docker", "run", "--rm", f"--network={project.name}", *environment, image, *tool)
 
 
-def others(bed: Bed) -> list[str]:
+def others(project: MigrationProject) -> list[str]:
     """Return the databases that reverts have left beside the live one."""
-    found = query(bed.maintenance, "SELECT datname FROM pg_database WHERE datname ~ '^schedgen_' ORDER BY 1")
+    found = query(project.maintenance, "SELECT datname FROM pg_database WHERE datname ~ '^schedgen_' ORDER BY 1")
     return [row[0] for row in found]
 
 
-def begin_again(bed: Bed, image: str) -> None:
-    """Give the bed a fresh database, migrated by this image, with one row."""
-    beside = bed.maintenance
-    for name in others(bed):
+def begin_again(project: MigrationProject, image: str) -> None:
+    """Give the project a fresh database, migrated by this image, with one row."""
+    beside = project.maintenance
+    for name in others(project):
         query(beside, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         query(beside, f'DROP DATABASE "{name}" WITH (FORCE)')
     query(beside, "DROP DATABASE IF EXISTS schedgen WITH (FORCE)")
     query(beside, "CREATE DATABASE schedgen")
-    migrate(bed, image)
-    bed.sql("INSERT INTO jobs (key, title, customer, amount) VALUES ('a', 'A', 'Ada <ada@example.org>', 5)")
+    migrate(project, image)
+    project.sql("INSERT INTO jobs (key, title, customer, amount) VALUES ('a', 'A', 'Ada <ada@example.org>', 5)")
 
 
-def helpers(bed: Bed) -> str:
-    """Return the one-off containers and networks of the bed's application that are still there."""
-    label = f"--filter=label=schedgen.rollback.application={bed.project}"
+def helpers(project: MigrationProject) -> str:
+    """Return the one-off containers and networks of the project's application that are still there."""
+    label = f"--filter=label=schedgen.rollback.application={project.name}"
     return run("docker", "ps", "--all", "--quiet", label) + run("docker", "network", "ls", "--quiet", label)

@@ -14,9 +14,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fetching import fetch
 from schedgen_lab import engine, images, packages
 from schedgen_lab.settings import DEMO, LABEL, SUPPORT_IMAGES
+
+from support.fetching import fetch
 
 CONTEXT = Path(__file__).resolve().parents[1] / "images"
 NOT_NEEDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/lib/*/libLLVM*")

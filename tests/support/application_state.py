@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import lab_client
+from support import application
 
 
 def psql(statement: str, database: str = "schedgen") -> list[str]:
@@ -62,18 +62,18 @@ def objects() -> str:
 def main() -> None:
     """Look and print."""
     head = subprocess.run(
-        ["git", "-C", lab_client.PROJECT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", application.PROJECT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     found = {
         **database(),
         "objects": objects(),
-        "images": lab_client.running_images(),
-        "containers": sorted(entry["Id"] for entry in lab_client.containers()),
-        "unhealthy": lab_client.unhealthy(),
+        "images": application.running_images(),
+        "containers": sorted(entry["Id"] for entry in application.containers()),
+        "unhealthy": application.unhealthy(),
         "commit": head.stdout.strip(),
-        "points": [[point["id"], point["purpose"]] for point in lab_client.points()],
-        "outcomes": [report["outcome"] for report in lab_client.reports()],
-        "leftovers": sorted(str(path.name) for path in lab_client.STATE.rglob("*incomplete-*")),
+        "points": [[point["id"], point["purpose"]] for point in application.points()],
+        "outcomes": [report["outcome"] for report in application.reports()],
+        "leftovers": sorted(str(path.name) for path in application.STATE.rglob("*incomplete-*")),
     }
     print(json.dumps(found))
 

@@ -13,8 +13,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import pg_lab
 import psycopg2
+
+from support import postgres
 
 _PROCESSES = multiprocessing.get_context("spawn")
 
@@ -40,7 +41,7 @@ class Seen:
 class Clients:
     """``count`` connections to a database, with ``rate`` transactions a second between them."""
 
-    def __init__(self, server: pg_lab.Server, transaction: str, *, database: str, count: int, rate: float) -> None:
+    def __init__(self, server: postgres.Server, transaction: str, *, database: str, count: int, rate: float) -> None:
         self.seen = Seen((), ())
         self._done = _PROCESSES.Value("i", 0)
         self._over = _PROCESSES.Event()
@@ -68,7 +69,7 @@ class Clients:
 
 
 def _work(
-    server: pg_lab.Server, transaction: str, database: str, count: int, rate: float, done: Any, over: Any, answer: Any
+    server: postgres.Server, transaction: str, database: str, count: int, rate: float, done: Any, over: Any, answer: Any
 ) -> None:
     """The process of the clients."""
     acknowledged: list[tuple[float, str]] = []
