@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +14,18 @@ from ansible.plugins.action import ActionBase
 
 ARGUMENTS = {
     "job": {"type": "dict", "required": True},
-    "interval": {"type": "float", "default": 5},
+    "interval": {"type": "float", "default": 10},
     "limit": {"type": "float", "required": True},
     "silence": {"type": "float", "default": 120},
 }
 
 
+# Seconds before a host that gave no answer is asked again.
+BETWEEN = 5.0
+
+
 def result_of(
-    ask: Callable[[], dict[str, Any]],
+    ask: Callable[[float], dict[str, Any]],
     *,
     interval: float,
     limit: float,
@@ -30,32 +33,38 @@ def result_of(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """Ask every ``interval`` seconds until the job is over, at most ``limit`` seconds; return what it came to.
+    """Ask until the job is over, at most ``limit`` seconds; return what it came to.
 
-    Raises AnsibleConnectionFailure for a host that did not answer for ``silence`` seconds.
+    ``ask`` is told how many seconds one question may wait for the end: ``interval``, and no more than are left. Raises
+    AnsibleConnectionFailure for a host that did not answer for ``silence`` seconds.
     """
     begun = answered = clock()
     while True:
-        sleep(interval)
         try:
-            told = ask()
+            told = ask(max(0.0, min(interval, begun + limit - answered)))
         except AnsibleConnectionFailure as error:
             silent = clock() - answered
             if silent < silence:
+                sleep(min(interval, BETWEEN))
                 continue
             raise AnsibleConnectionFailure(
                 f"it has not answered for {silent:.0f} s; what was begun there goes on where it runs ({error})"
             ) from error
         answered = clock()
-        # A file that is half written cannot be read; the next look can.
         if told.get("finished") or (told.get("failed") and told.get("_ansible_parsed")):
             return told
-        if answered - begun > limit:
+        if told.get("failed"):
+            # It gave no answer that can be read; the next one may.
+            sleep(min(interval, BETWEEN))
+        if answered - begun >= limit:
             return {"failed": True, "msg": f"did not complete within the requested time - {limit:.0f}s"}
 
 
 class ActionModule(ActionBase):
-    """Asks as Ansible's own ``poll`` does. That one asks a host that is gone until the job's whole time is over."""
+    """Has the host tell when the job ends.
+
+    Ansible's own ``poll`` looks every so often, and asks a host that is gone until the job's whole time is over.
+    """
 
     _supports_check_mode = True
 
@@ -67,15 +76,14 @@ class ActionModule(ActionBase):
         if "ansible_job_id" not in job:
             # It ran without being a job, and was shown then.
             return {key: value for key, value in job.items() if key not in ("rollback_screen", "diff", "invocation")}
-        asking = {"jid": job["ansible_job_id"], "_async_dir": posixpath.dirname(job["results_file"])}
+        asking = {"job": {key: job[key] for key in ("ansible_job_id", "results_file")}, **arguments}
 
-        def ask(mode: str = "status") -> dict[str, Any]:
+        def ask(seconds: float) -> dict[str, Any]:
             told: dict[str, Any] = self._execute_module(
-                module_name="ansible.legacy.async_status", module_args={**asking, "mode": mode}, task_vars=task_vars
+                module_name="schedgen.rollback.wait_for_job",
+                module_args={**asking, "interval": seconds},
+                task_vars=task_vars,
             )
             return told
 
-        told = result_of(ask, **arguments)
-        if told.get("finished"):
-            ask("cleanup")
-        return told
+        return result_of(ask, **arguments)

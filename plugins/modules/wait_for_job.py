@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, schedgen.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wait for a job on a host. The action plugin of the same name does the work."""
+"""Wait for a job on a host: one look, which ends when the job ends. The action plugin of this name looks again."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ options:
     required: true
   interval:
     description:
-      - Seconds between two looks.
+      - Seconds that one look waits on the host for the end of the job.
+      - Whether the host still answers is known after each look.
     type: float
-    default: 5
+    default: 10
   limit:
     description:
       - Seconds that the job may take.
@@ -42,7 +43,7 @@ options:
 attributes:
   action:
     support: full
-    description: Asks from the controller.
+    description: Asks from the controller. On the host, the module waits for the end of the job.
   check_mode:
     support: full
     description: In check mode nothing is a job, and the task's own result is returned.
@@ -74,3 +75,86 @@ ansible_job_id:
   returned: when it was a job
   type: str
 """
+
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+# Seconds between two looks at a small file in the host's memory.
+PAUSE = 0.05
+# Where the roles of this collection keep their jobs, and for how many seconds what is over stays there.
+FOLDER = "/run/schedgen-rollback"
+KEPT = 86400
+
+
+def read(path: str) -> dict[str, Any]:
+    """Return what is written down of a job, with ``finished``. Raises OSError where its file is gone.
+
+    As Ansible's own async_status has it: a file without ``started`` is what the module itself has said at its end, and
+    one that is no JSON yet is being written.
+    """
+    with open(path, encoding="utf-8") as stream:
+        text = stream.read()
+    try:
+        told = dict(json.loads(text))
+    except (ValueError, TypeError):
+        return {"started": 1, "finished": 0}
+    return {**told, "finished": 1 if "started" not in told else told.get("finished", 0)}
+
+
+def look(
+    path: str,
+    seconds: float,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Return what a job came to as soon as it is over, or what is known of it after ``seconds``. Raises OSError."""
+    end = clock() + seconds
+    while True:
+        told = read(path)
+        if told["finished"] or clock() >= end:
+            return told
+        sleep(PAUSE)
+
+
+def forget_old(folder: str, now: float) -> None:
+    """Remove what jobs of the days before have left in a folder; nothing that was never a job's result."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if re.fullmatch(r"j\d+\.\d+", entry.name) and now - entry.stat().st_mtime > KEPT:
+                os.unlink(entry.path)
+
+
+def main() -> None:
+    """Wait for one look."""
+    module = AnsibleModule(
+        argument_spec={
+            "job": {"type": "dict", "required": True},
+            "interval": {"type": "float", "default": 10},
+            "limit": {"type": "float", "required": True},
+            "silence": {"type": "float", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    name, path = (str(module.params["job"].get(key, "")) for key in ("ansible_job_id", "results_file"))
+    try:
+        told = look(path, module.params["interval"])
+    except OSError:
+        module.fail_json(msg=f"could not find job {name}", ansible_job_id=name, started=1, finished=1)
+    if os.path.dirname(path) == FOLDER:
+        forget_old(FOLDER, time.time())
+    # The job's own module has made it fit for Ansible already: a second time would be once too often.
+    sys.stdout.write(f"\n{json.dumps({'ansible_job_id': name, **told})}\n")
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()
