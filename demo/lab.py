@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from schedgen_lab import data, engine, images, ledger, load, packages, project, registry, versions
+from schedgen_lab import data, engine, images, kept, ledger, load, packages, project, registry, versions
 from schedgen_lab.settings import (
     DEFAULT_ROWS,
     FRONT_DOOR,
@@ -32,14 +32,26 @@ from schedgen_lab.settings import (
 from schedgen_lab.shell import LabError, say
 
 
-def up(options: argparse.Namespace) -> None:
-    """Install, build and start everything; what is there already is used."""
+def prepare(options: argparse.Namespace) -> None:
+    """Install and build everything, and start nothing but engine and registry."""
     began = time.monotonic()
+    prepared()
+    data.ensure(options.rows)
+    say(f"Engine, registry, images and seed data are there ({time.monotonic() - began:.0f} s)")
+
+
+def prepared() -> bool:
+    """Have engine, registry, images and project folder; True when something was made anew."""
     engine.ensure()
     claim_home()
     registry.start()
-    fresh = build()
-    if fresh or not running():
+    return build()
+
+
+def up(options: argparse.Namespace) -> None:
+    """Install, build and start everything; what is there already is used."""
+    began = time.monotonic()
+    if prepared() or not running():
         put_back(versions.find("v1"), options.rows)
     say(f"schedgen {project.answer('/version')[1]} at {FRONT_DOOR} ({time.monotonic() - began:.0f} s)")
 
@@ -74,22 +86,30 @@ def running() -> bool:
     return bool(found) and all(item.ready for item in found) and project.answer("/health")[0] == 200
 
 
-def put_back(version: versions.Version, rows: int) -> None:
-    """Everything as new: containers, volumes, images, registry, project folder, state."""
+def put_back(version: versions.Version, rows: int, state: str = "", *, wait: bool = True) -> None:
+    """Everything as new, or as it was kept: containers, volumes, images, registry, project folder, records."""
     load.stop()
     engine.remove_containers(engine.project_filters(VOLUMES.values()))
     data.remove_strangers()
-    images.restore(version)
-    data.restore(rows)
+    images.restore(version, kept.images(state) if state else {})
+    if not (state and data.fill(kept.volumes(state))):
+        data.restore(rows)
     project.restore(version)
-    shutil.rmtree(STATE, ignore_errors=True)
-    STATE.mkdir(mode=0o700)
+    if state:
+        kept.restore_records(state)
+    else:
+        shutil.rmtree(STATE, ignore_errors=True)
+        STATE.mkdir(mode=0o700)
     project.up()
-    project.wait(version)
+    images.record_worker(version)
+    if state and not kept.restore_images(state):
+        raise NotKept(f"an image of the state {state} is gone, and building it gave another one")
+    if wait:
+        project.wait(version)
 
 
 def reset(options: argparse.Namespace) -> None:
-    """Everything back to a fresh, seeded version."""
+    """Everything back to a fresh, seeded version, or to a state that was kept."""
     began = time.monotonic()
     need_home()
     engine.ensure()
@@ -97,8 +117,19 @@ def reset(options: argparse.Namespace) -> None:
     if not images.recorded() or not project.ready():
         build()
     version = versions.find(options.version)
-    put_back(version, options.rows)
-    say(f"{version.name} is {version.expect}, {options.rows} jobs ({time.monotonic() - began:.1f} s)")
+    if options.kept and not kept.is_there(options.kept, options.key):
+        raise NotKept(f"no state {options.kept} was kept with this key")
+    put_back(version, options.rows, options.kept, wait=not options.no_wait)
+    state = f"is {version.expect}" if not options.no_wait else "was started"
+    say(f"{version.name} {state} ({time.monotonic() - began:.1f} s)")
+
+
+def keep(options: argparse.Namespace) -> None:
+    """Keep what the application is now, to begin with it again."""
+    began = time.monotonic()
+    need_home()
+    kept.keep(options.name, options.key)
+    say(f"Kept as {options.name} ({time.monotonic() - began:.1f} s); the application is stopped")
 
 
 def deploy(options: argparse.Namespace) -> None:
@@ -196,6 +227,8 @@ def down(options: argparse.Namespace) -> None:
             images.remove_all()
             say("Containers, volumes, networks and images of the demo are removed.")
     registry.stop()
+    if options.engine:
+        engine.stop()
     if not options.everything:
         say(f"Stopped. {HOME}, images and seed data stay; `lab.py down --everything` removes them.")
         return
@@ -207,6 +240,10 @@ def down(options: argparse.Namespace) -> None:
         shutil.rmtree(HOME)
         say(f"{HOME} is removed.")
     say("What stays: Debian packages that were installed, and firewall chains of the engine until the next boot.")
+
+
+class NotKept(LabError):
+    """A state that somebody wants to begin with is not there."""
 
 
 def need_home() -> None:
@@ -237,6 +274,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         to.add_argument("--rows", type=int, default=DEFAULT_ROWS, help="jobs in the seed data (default: %(default)s)")
 
     rows(command("up", up, "install, build and start everything; again does no harm"))
+    rows(command("prepare", prepare, "the same, but for the application, which is not started"))
     made = command("deploy", deploy, "git checkout VERSION and docker compose up -d, as a person does")
     made.add_argument("version")
     made.add_argument("--no-wait", action="store_true", help="do not wait for what the version shows")
@@ -244,7 +282,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     made.add_argument("--env", type=key_value, action="append", default=[], metavar="K=V", help="for docker compose")
     made = command("reset", reset, "everything back to a fresh, seeded version")
     made.add_argument("version", nargs="?", default="v1")
+    made.add_argument("--kept", default="", metavar="NAME", help="begin with what was kept; exit code 3 if it was not")
+    made.add_argument("--key", default="", help="the key with which it was kept")
+    made.add_argument("--no-wait", action="store_true", help="do not wait for what the version shows")
     rows(made)
+    made = command("keep", keep, "keep volumes, restore points and images as they are now; stops the application")
+    made.add_argument("name")
+    made.add_argument("--key", default="", help="what has to be the same for it to be used again")
     command("versions", show_versions, "what versions there are").add_argument("--json", action="store_true")
     command("status", status, "what runs now")
 
@@ -274,6 +318,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     made.add_argument("--to", default="v2", help="the tag whose image the moved tag gets")
 
     made = command("down", down, "stop the application")
+    made.add_argument("--engine", action="store_true", help="stop the demo's own engine as well")
     made.add_argument("--everything", action="store_true", help="remove every trace, the home folder too")
     options = parser.parse_args(arguments)
     if hasattr(options, "env"):
@@ -288,7 +333,7 @@ def main() -> int:
         options.action_(options)
     except (LabError, OSError) as error:
         say(f"lab.py: {error}")
-        return 1
+        return 3 if isinstance(error, NotKept) else 1
     return 0
 
 

@@ -71,17 +71,36 @@ def in_container(words: list[str], script: str, *, check: bool = True) -> Comple
     )
 
 
+def ensure(rows: int) -> None:
+    """Make the pristine copies, unless they are there."""
+    if not set(pristine_volumes(rows).values()) <= existing_volumes():
+        make(rows)
+
+
 def restore(rows: int) -> None:
     """Fill the project's volumes from the pristine copies, which are made first if they are not there."""
-    copies = pristine_volumes(rows)
-    if not set(copies.values()) <= existing_volumes():
+    ensure(rows)
+    if not fill(pristine_volumes(rows)):
         make(rows)
+        fill(pristine_volumes(rows))
+
+
+def fill(copies: dict[str, str]) -> bool:
+    """Make each project volume what its copy is; False when one of them is no complete copy."""
     for key, name in VOLUMES.items():
         create_project_volume(key, name)
-    pairs = {pristine: name for name, pristine in copies.items()}
-    if not copy(pairs):
-        make(rows)
-        copy(pairs)
+    return copy({source: name for name, source in copies.items()})
+
+
+def keep(copies: dict[str, str]) -> None:
+    """Copy each project volume, of an application that is stopped, to a volume of this name."""
+    docker("volume", "rm", "--force", *copies.values())
+    mounts = []
+    for number, (name, kept) in enumerate(copies.items()):
+        docker("volume", "create", f"--label={LABEL}", kept)
+        mounts += ["-v", f"{name}:/from/{number}:ro", "-v", f"{kept}:/to/{number}"]
+    script = f"for n in /from/*; do to=/to/${{n#/from/}}; cp -a $n/. $to/; touch $to/{COMPLETE}; done"
+    in_container(mounts, script)
 
 
 def make(rows: int) -> None:
@@ -101,14 +120,7 @@ def make(rows: int) -> None:
     psql(SEED, rows=str(rows), documents=str(DOCUMENTS))
     in_container(["-e", f"DOCUMENTS={DOCUMENTS}", "-v", f"{VOLUMES['minio_data']}:/data"], MAKE_DOCUMENTS)
     project.compose("down", "--remove-orphans")
-    copies = pristine_volumes(rows)
-    docker("volume", "rm", "--force", *copies.values())
-    mounts = []
-    for number, (name, pristine) in enumerate(copies.items()):
-        docker("volume", "create", f"--label={LABEL}", pristine)
-        mounts += ["-v", f"{name}:/from/{number}:ro", "-v", f"{pristine}:/to/{number}"]
-    script = f"for n in /from/*; do to=/to/${{n#/from/}}; cp -a $n/. $to/; touch $to/{COMPLETE}; done"
-    in_container(mounts, script)
+    keep(pristine_volumes(rows))
 
 
 def psql(script: str, *, database: str = "schedgen", **variables: str) -> str:

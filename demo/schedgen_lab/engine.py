@@ -16,6 +16,8 @@ from .shell import LabError, run, running_pid, say, start_background, stop_pid, 
 DAEMON = "dockerd"
 SOCKET = Path("/var/run/docker.sock")
 DEBIAN_CLIENT = "/usr/bin/docker"
+# Names the group of processes that the containers of the lab's own engine belong to, for whoever counts or removes it.
+CGROUP_PARENT = "SCHEDGEN_DEMO_CGROUP_PARENT"
 # The first engine that knows start_interval, which the health checks of the application use.
 OLDEST = 25
 
@@ -85,10 +87,10 @@ def start() -> None:
         if running_pid(containerd, "containerd") is None:
             containerd.unlink(missing_ok=True)
         ENGINE_ROOT.mkdir(parents=True, exist_ok=True)
-        start_background(
-            [DAEMON, "--data-root", ENGINE_ROOT, "--exec-root", ENGINE_RUN, "--pidfile", ENGINE_PID],
-            log=ENGINE_LOG,
-        )
+        parent = os.environ.get(CGROUP_PARENT)
+        command: list[str | Path] = [DAEMON, "--data-root", ENGINE_ROOT, "--exec-root", ENGINE_RUN]
+        command += ["--pidfile", ENGINE_PID, *(["--cgroup-parent", parent] if parent else [])]
+        start_background(command, log=ENGINE_LOG)
     try:
         wait_until("Docker engine answers", answers, timeout=60)
     except LabError as error:
@@ -105,10 +107,22 @@ def revive() -> None:
 def stop() -> bool:
     """Stop the engine, if it is the lab's own, and remove what it leaves outside of its folder."""
     stopped = stop_pid(ENGINE_PID, DAEMON, timeout=60)
+    unmount_leftovers()
     if stopped:
         run(["ip", "link", "delete", "docker0"], check=False)
         shutil.rmtree(ENGINE_RUN, ignore_errors=True)
     return stopped
+
+
+def unmount_leftovers() -> None:
+    """Unmount what an engine that was killed left mounted: its data folder, which it mounts on itself."""
+    ours = [str(ENGINE_ROOT), str(ENGINE_RUN)]
+    rows = Path("/proc/self/mountinfo").read_text().splitlines()
+    mounted = [row.split(" ")[4].replace("\\040", " ") for row in rows]
+    # Those that were mounted later are in those from before.
+    for place in reversed(mounted):
+        if any(place == folder or place.startswith(f"{folder}/") for folder in ours):
+            run(["umount", "--lazy", place], check=False)
 
 
 def is_own() -> bool:

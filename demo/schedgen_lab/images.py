@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import packages, registry
+from . import packages, project, registry
 from .engine import client, docker, lines
 from .settings import (
     BASE_IMAGE,
@@ -23,11 +23,13 @@ from .settings import (
     IMAGES_RECORD,
     LABEL,
     NODE_IMAGES,
+    PROJECT,
     REGISTRY,
     SUITE,
     SUPPORT_IMAGES,
+    WORKERS_RECORD,
 )
-from .shell import LabError, say
+from .shell import LabError, run, say
 from .versions import Version, load as load_versions
 
 RELEASED = ("backend", "frontend")
@@ -213,8 +215,11 @@ def recorded() -> list[Released]:
     return [Released(**item) for item in record["images"]] if record["key"] == content_key() else []
 
 
-def restore(version: Version) -> None:
-    """Put registry and local images right: tags point where they pointed, those of this version are here."""
+def restore(version: Version, named: dict[str, str]) -> None:
+    """Put registry and local images right: tags point where they pointed, those of this version are here.
+
+    ``named`` are the names that the collection's own records need, and what each means: others of its names go.
+    """
     ensure_bases(list(SUPPORT_IMAGES))
     for item in recorded():
         if registry.manifest(item.repository, item.version) != item.manifest:
@@ -232,18 +237,44 @@ def restore(version: Version) -> None:
             docker("tag", item.image_id, item.reference)
         elif image and not right:
             docker("rmi", "--force", item.reference)
-    # The worker's image is in no registry: what is doubtful is built anew, from the build cache.
+    # The worker's image is in no registry: one that is not what was built from this version's files is built anew.
     workers = {reference: image for reference, (image, _digest) in tagged.items() if reference.startswith(f"{WORKER}:")}
-    meant = list(workers.values())
-    # Each version's worker differs: where two names mean one image, a name was moved.
-    doubtful = [
+    built = workers_built()
+    wrong = [
         reference
         for reference, image in workers.items()
-        if reference == f"{WORKER}:{version.images}" or meant.count(image) > 1
+        if built.get(reference) != {"files": worker_files(reference.rpartition(":")[2]), "image": image}
     ]
-    ours = [reference for reference in tagged if reference.startswith("schedgen-rollback")]
-    if doubtful + ours:
-        docker("rmi", "--force", *doubtful, *ours)
+    wrong += [
+        reference
+        for reference, (image, _digest) in tagged.items()
+        if reference.startswith("schedgen-rollback") and named.get(reference) != image
+    ]
+    if wrong:
+        docker("rmi", "--force", *wrong)
+
+
+def workers_built() -> dict[str, dict[str, str]]:
+    """By name of a worker's image: the image that was built from a version's files, and which files these were."""
+    found: dict[str, dict[str, str]] = json.loads(WORKERS_RECORD.read_text()) if WORKERS_RECORD.exists() else {}
+    return found
+
+
+def worker_files(version: str) -> str:
+    """Identify the files that a version's worker is built from; empty where there is no such version."""
+    return run(
+        [*project.GIT, "-C", PROJECT, "rev-parse", "--verify", f"{version}:pdf-worker"], check=False
+    ).stdout.strip()
+
+
+def record_worker(version: Version) -> None:
+    """Remember the worker's image of a version that was just started from its own files."""
+    reference = f"{WORKER}:{version.images}"
+    image = docker("image", "inspect", "--format", "{{.Id}}", reference).stdout.strip()
+    known = {"files": worker_files(version.images), "image": image}
+    built = workers_built()
+    if built.get(reference) != known:
+        WORKERS_RECORD.write_text(json.dumps({**built, reference: known}, indent=1))
 
 
 def remove_all() -> None:

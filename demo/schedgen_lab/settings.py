@@ -14,6 +14,7 @@ PROJECT = HOME / "project"
 STATE = HOME / "state"
 BUILD = HOME / "build"
 IMAGES_RECORD = HOME / "images.json"
+WORKERS_RECORD = HOME / "workers.json"
 SECRETS = HOME / "secrets.env"
 
 ENGINE_ROOT = HOME / "engine"
