@@ -60,7 +60,7 @@ class Application(Target):
     """The reference application on v2, whose migrations came after the restore point of v1."""
 
     application = live = "schedgen"
-    place = "reference application"
+    place = "application"
     # A revert that failed leaves its copy in the live one's place.
     copies = True
     patience = 300.0

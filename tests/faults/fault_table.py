@@ -357,6 +357,13 @@ class Table:
         return "  ".join(word.ljust(width) for word, width in zip(words, self.widths)).rstrip()
 
 
+def reported(row: Row) -> dict[str, object]:
+    """Return what a report says of a row, for programs."""
+    lost = [f"{row.lost} acknowledged writes are lost"] if row.lost else []
+    against = [*lost, *row.lied, *row.wrong]
+    return {"name": row.fault.name, "seconds": round(row.seconds, 1), "sound": row.sound, "against": against}
+
+
 def summary(rows: Sequence[Row]) -> str:
     """Return the last line."""
     return json.dumps(

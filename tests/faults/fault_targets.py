@@ -67,7 +67,7 @@ class Target:
         self.before: Any = None
         self.oid = 0
         self.around = contextlib.ExitStack()
-        self.mended: Callable[[], None] = lambda: None
+        self.fixed: Callable[[], None] = lambda: None
         self.next_arguments: dict[str, Any] = {}
         self.images: list[str] = []
 
@@ -137,9 +137,9 @@ class Target:
         return len(set(writer.acknowledged) - self.tokens())
 
     def fill_disk(self, name: str) -> None:
-        """Take all the room there is but what the target leaves, and give it back when a person mends things."""
+        """Take all the room there is but what the target leaves, and give it back when a person fixes things."""
         ballast = self.home / name / "ballast"
-        self.mended = lambda: ballast.unlink(missing_ok=True)
+        self.fixed = lambda: ballast.unlink(missing_ok=True)
         status = os.statvfs(self.home / name)
         chunk, offset = status.f_bavail * status.f_frsize - self.leaves, 0
         with ballast.open("wb") as stream:
@@ -161,17 +161,17 @@ class Target:
             # A file is open for writing just now.
             assert time.monotonic() < end
             time.sleep(0.01)
-        self.mended = lambda: ignore(subprocess.run([*command, "-o", "rw", self.state_dir], check=True))
+        self.fixed = lambda: ignore(subprocess.run([*command, "-o", "rw", self.state_dir], check=True))
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Do what a person does about the trouble, once."""
-        mended, self.mended = self.mended, lambda: None
-        mended()
+        fixed, self.fixed = self.fixed, lambda: None
+        fixed()
 
     def finish(self) -> None:
         """Give back what a fault took, whatever came of it."""
         with contextlib.suppress(psycopg2.Error, AssertionError):
-            self.mend()
+            self.fix()
         self.around.close()
         with contextlib.suppress(psycopg2.Error):
             self.server = self.server.wait(database="postgres")
@@ -405,7 +405,7 @@ class Shop(Target):
         return arguments
 
     def troubled(self, trouble: str, arguments: dict[str, Any]) -> None:
-        """Bring the trouble about, and say how it is mended."""
+        """Bring the trouble about, and say how it is fixed."""
         server = self.server
         dump = self.state / "restore_points" / self.points[1] / "database" / "dump"
         if trouble in ("truncated", "flipped", "empty"):
@@ -424,7 +424,7 @@ class Shop(Target):
             server.sql("CREATE ROLE auditor; GRANT SELECT ON customers TO auditor")
             arguments["id"], self.wanted = self.point(), self.old
             server.sql("DROP OWNED BY auditor; DROP ROLE auditor")
-            self.mended = lambda: ignore(self.server.sql("CREATE ROLE auditor", "postgres"))
+            self.fixed = lambda: ignore(self.server.sql("CREATE ROLE auditor", "postgres"))
             self.around.callback(lambda: self.finish_role("auditor"))
         elif trouble == "extension missing":
             server.sql("CREATE EXTENSION citext")
@@ -433,12 +433,12 @@ class Shop(Target):
             find = "cd /usr/share/postgresql/*/extension && mv citext.control"
             in_container(server, f"{find} /tmp/")
             back = "cd /usr/share/postgresql/*/extension && mv /tmp/citext.control ."
-            self.mended = lambda: ignore(in_container(self.server, back))
+            self.fixed = lambda: ignore(in_container(self.server, back))
         elif trouble == "table locked":
             connection = server.connect()
             connection.autocommit = False
             connection.cursor().execute("LOCK TABLE sales.orders IN ACCESS EXCLUSIVE MODE")
-            self.mended = lambda: ignore(connection.close())
+            self.fixed = lambda: ignore(connection.close())
         elif trouble == "disk is full":
             self.fill_disk("data")
         elif trouble == "clients reconnect":
@@ -452,15 +452,15 @@ class Shop(Target):
                 in_container(self.server, f"kill -CONT {pid} || true")
                 connection.close()
 
-            self.mended = go_on
+            self.fixed = go_on
         elif trouble == "prepared":
             connection = server.connect()
             connection.cursor().execute("BEGIN; INSERT INTO ledger (token) VALUES ('p'); PREPARE TRANSACTION 'stuck'")
             connection.close()
-            self.mended = lambda: ignore(self.server.sql("ROLLBACK PREPARED 'stuck'"))
+            self.fixed = lambda: ignore(self.server.sql("ROLLBACK PREPARED 'stuck'"))
         elif trouble == "slot":
             server.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
-            self.mended = lambda: ignore(self.server.sql("SELECT pg_drop_replication_slot('feed')"))
+            self.fixed = lambda: ignore(self.server.sql("SELECT pg_drop_replication_slot('feed')"))
 
     def finish_role(self, role: str) -> None:
         """Remove a role, with every database that knows it."""
@@ -577,6 +577,7 @@ IMAGE = f"rollback-faults-backend-{os.getpid()}"
 class Migrations(Target):
     """A release that migrated twice and crashes since."""
 
+    place = "migrations"
     live = "schedgen"
     module = "migration_revert"
     copies = True
@@ -639,7 +640,7 @@ class Migrations(Target):
         elif fault.trouble.startswith("tool hangs"):
             self.server.sql("INSERT INTO jobs (key, title, customer, amount) VALUES ('hang', 'A', 'Ada <a@b.org>', 5)")
             arguments["step_timeout"] = 8
-            self.mended = lambda: ignore(self.server.sql("DELETE FROM jobs WHERE key = 'hang'"))
+            self.fixed = lambda: ignore(self.server.sql("DELETE FROM jobs WHERE key = 'hang'"))
             self.next_arguments = {"step_timeout": 120}
         elif fault.trouble == "long transaction":
             self.long_transaction()
@@ -669,7 +670,7 @@ class Migrations(Target):
             over.set()
             reader.join()
 
-        self.mended = end
+        self.fixed = end
 
     def content(self, name: str) -> Any:
         with self.inside(name) as cursor:

@@ -4,7 +4,7 @@
 
 """Try every fault on a real server while a client writes, and tell what came of each.
 
-    run_faults.py [--third] [--only TEXT …] [--without TEXT …] [--list]
+    run_faults.py [--third] [--place NAME] [--only TEXT …] [--list] [--report FILE]
 
 For each fault: a fresh state, a client that keeps a ledger, the operation as Ansible runs it, the fault at a moment
 that is seen and never guessed, a look with SQL of our own, a second run, and another look. Prints a table, and as its
@@ -339,9 +339,9 @@ def strike(target: Target, fault: Fault) -> Row:
             rc, message = ended(fault, running)
             if fault.kind in ("disk full", "lock held"):
                 # Before the look: it would run into the same.
-                target.mend()
+                target.fix()
             first = target.look(fault, rc, message)
-            target.mend()
+            target.fix()
             if rc is not None:
                 # The playbook lives, and ends its run.
                 target.end_run(run)
@@ -391,16 +391,19 @@ def stop(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     """Try the faults that were asked for."""
+    places = {target.place for target in TARGETS.values()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--third", action="store_true", help="about a third of them, with every kind")
+    parser.add_argument("--place", choices=sorted(places), help="those that are tried in one place")
     parser.add_argument("--only", nargs="+", default=[], help="those whose name has one of these words")
-    parser.add_argument("--without", nargs="+", default=[], help="not those whose name has one of these words")
     parser.add_argument("--list", action="store_true", help="name them and end")
+    parser.add_argument("--report", type=Path, help="a file for what came of each, as JSON")
     chosen = parser.parse_args()
     faults = list(fault_table.third(fault_table.FAULTS) if chosen.third else fault_table.FAULTS)
     if chosen.only:
         faults = [fault for fault in faults if any(word in fault.name for word in chosen.only)]
-    faults = [fault for fault in faults if not any(word in fault.name for word in chosen.without)]
+    if chosen.place:
+        faults = [fault for fault in faults if TARGETS[fault.operation].place == chosen.place]
     if chosen.list:
         print("\n".join(fault.name for fault in faults))
         return 0
@@ -412,21 +415,18 @@ def main() -> int:
     print(table.head(), flush=True)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, ThreadPoolExecutor() as pool:
         targets = list(dict.fromkeys(TARGETS[fault.operation] for fault in faults))
-        places = [
-            [target for target in targets if target.place == place]
-            for place in sorted({target.place for target in targets} - {""})
-        ]
-        places += [[target] for target in targets if not target.place]
 
-        def work_on(several: Sequence[type[Target]]) -> list[Row]:
-            work_of = {target: [fault for fault in faults if TARGETS[fault.operation] is target] for target in several}
-            return [
-                row
-                for target, mine in work_of.items()
-                for row in work(target, mine, Path(folder, target.__name__), table)
-            ]
+        def work_at(place: str) -> list[Row]:
+            found = []
+            for target in (target for target in targets if target.place == place):
+                mine = [fault for fault in faults if TARGETS[fault.operation] is target]
+                found += work(target, mine, Path(folder, target.__name__), table)
+            return found
 
-        rows = [row for several in pool.map(work_on, places) for row in several]
+        # Targets of one place are used one after the other.
+        rows = [row for found in pool.map(work_at, sorted({target.place for target in targets})) for row in found]
+    if chosen.report:
+        chosen.report.write_text(json.dumps([fault_table.reported(row) for row in rows]))
     print(fault_table.summary(rows))
     return 0 if rows and len(rows) == len(faults) and all(row.sound for row in rows) else 1
 
