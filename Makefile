@@ -55,25 +55,37 @@ sanity: venv ## ansible-test sanity on the built and installed collection
 test-fast: venv ## lint, units and sanity: before every commit
 	@python tests/tools/stages.py lint units sanity
 
+.PHONY: test-changed
+test-changed: venv ## What the changes since the last green `make test` can touch; since a commit with SINCE=…
+	@python tests/tools/stages.py changed $(SINCE)
+
+.PHONY: only
+only: venv ## One thing alone, as a failure names it: TEST=tests/… or molecule/… or faults/… or lint/…
+	@python tests/tools/stages.py only '$(TEST)'
+
 .PHONY: molecule
-molecule: venv ## Every molecule scenario, on one shared reference application
+molecule: venv ## Every molecule scenario with all its cases
 	@python tests/tools/stages.py molecule thorough
 
 .PHONY: integration
-integration: venv ## Integration tests, with real Docker and real PostgreSQL
-	@python tests/tools/stages.py beside integration alone thorough
+integration: venv ## Integration tests, with real Docker and real PostgreSQL, and those of AWX
+	@python tests/tools/stages.py integration awx thorough
 
 .PHONY: test-faults
 test-faults: venv ## Every fault at its moment, on a real server: killed, starved and cut off while a client writes
-	@python tests/faults/run_faults.py
+	@python tests/tools/stages.py faults thorough
 
 .PHONY: test
-test: venv ## Everything above but what is marked thorough, with a third of the faults: under an hour on two cores
-	@python tests/tools/stages.py lint units sanity beside faults molecule integration application-faults alone
+test: venv ## Everything above but what is marked thorough, with a third of the faults
+	@python tests/tools/stages.py all
+
+.PHONY: tested
+tested: venv ## Whether what is committed now was seen green by `make test`
+	@python tests/tools/stages.py tested
 
 .PHONY: test-all
 test-all: venv ## All tests and all faults; takes hours
-	@python tests/tools/stages.py lint units sanity beside faults molecule integration application-faults alone thorough
+	@python tests/tools/stages.py all thorough
 
 .PHONY: test-core-versions
 test-core-versions: venv ## Units and syntax checks with every ansible-core that is said to be supported

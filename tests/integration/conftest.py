@@ -30,10 +30,7 @@ def application_up() -> Iterator[None]:
 @pytest.fixture
 def at_v1(application_up: None) -> Iterator[str]:  # noqa: ARG001  pytest ignores usefixtures on fixtures
     """Begin with a fresh, healthy v1 and one restore point of it; return the restore point's id."""
-    application.lab("reset", "v1")
-    done = application.playbook("pre-deploy-backup")
-    assert done.rc == 0, done.screen
-    yield application.points()[-1]["id"]
+    yield application.begin()
     application.lab("registry", "start")
 
 

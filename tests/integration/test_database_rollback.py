@@ -121,5 +121,5 @@ def test_a_host_that_is_killed_in_the_critical_section_gets_there_in_the_next_ru
     assert done.rc == 0, done.screen
     assert running() == images_of(at_v1)
     assert application.unhealthy() == []
-    assert "jobs.priority" not in application_state.database()["columns"]  # type: ignore[operator]
+    assert "jobs.priority" not in application_state.database()["columns"]
     assert json.loads(application.lab("ledger", str(ledger), "--check-database").stdout)["lost"] == []

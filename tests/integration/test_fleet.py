@@ -45,7 +45,7 @@ def text(done: Any) -> str:
 
 
 @pytest.fixture
-def at_v1(hosts: Fleet) -> Fleet:
+def fleet_at_v1(hosts: Fleet) -> Fleet:
     """Every host runs v1, is healthy, and knows nothing of an earlier test."""
 
     def fresh(host: Host) -> None:
@@ -58,12 +58,12 @@ def at_v1(hosts: Fleet) -> Fleet:
 
 
 @pytest.fixture
-def bad_v2(at_v1: Fleet) -> Fleet:
+def bad_v2(fleet_at_v1: Fleet) -> Fleet:
     """Every host has a restore point of v1 and runs v2."""
-    done = at_v1.playbook("pre-deploy-backup")
+    done = fleet_at_v1.playbook("pre-deploy-backup")
     assert done.returncode == 0, done.stdout
-    at_v1.each(lambda host: host.deploy("v2"))
-    return at_v1
+    fleet_at_v1.each(lambda host: host.deploy("v2"))
+    return fleet_at_v1
 
 
 def versions(fleet: Fleet) -> list[str]:
@@ -190,17 +190,17 @@ def test_a_host_that_cannot_be_reached_is_left_out_where_that_is_wanted(last_is_
     assert last_is_down[2].version() == "v2"
 
 
-def test_a_restore_point_that_one_host_lacks_does_not_count(at_v1: Fleet) -> None:
-    engine.docker("pause", at_v1[2].container)
+def test_a_restore_point_that_one_host_lacks_does_not_count(fleet_at_v1: Fleet) -> None:
+    engine.docker("pause", fleet_at_v1[2].container)
     try:
-        done = at_v1.playbook("pre-deploy-backup")
+        done = fleet_at_v1.playbook("pre-deploy-backup")
     finally:
-        engine.docker("unpause", at_v1[2].container)
+        engine.docker("unpause", fleet_at_v1[2].container)
     assert done.returncode != 0
-    at_v1.each(lambda host: host.deploy("v2"))
-    refused = at_v1.playbook("quick-rollback")
+    fleet_at_v1.each(lambda host: host.deploy("v2"))
+    refused = fleet_at_v1.playbook("quick-rollback")
     assert refused.returncode != 0
-    assert versions(at_v1) == ["v2"] * HOSTS
+    assert versions(fleet_at_v1) == ["v2"] * HOSTS
 
 
 @pytest.mark.thorough
@@ -213,37 +213,39 @@ def test_a_host_that_was_added_later_is_said_to_have_none(bad_v2: Fleet) -> None
     assert versions(bad_v2) == ["v2"] * HOSTS
 
 
-def test_a_deployment_begins_with_a_canary_and_goes_back_where_another_host_fails(at_v1: Fleet) -> None:
-    at_v1[1].sick_with("v2")
+def test_a_deployment_begins_with_a_canary_and_goes_back_where_another_host_fails(fleet_at_v1: Fleet) -> None:
+    fleet_at_v1[1].sick_with("v2")
     value = {"rollback_deploy_env": "TAG=v2", "rollback_health_deadline": 5}
-    done = at_v1.playbook("hotfix-deploy", **value)
+    done = fleet_at_v1.playbook("hotfix-deploy", **value)
     assert done.returncode != 0
-    assert versions(at_v1) == ["v1"] * HOSTS, done.stdout
+    assert versions(fleet_at_v1) == ["v1"] * HOSTS, done.stdout
     assert "Afterwards it was rolled back (quick): v1 runs, and it is well" in text(done)
     # The canary had switched, the last host was never touched.
-    switched = [bool(host.run(f"grep -l '\"switch\"' {DEPLOY_JOURNAL}", check=False)) for host in at_v1.hosts]
+    switched = [bool(host.run(f"grep -l '\"switch\"' {DEPLOY_JOURNAL}", check=False)) for host in fleet_at_v1.hosts]
     assert switched == [True, True, False]
-    manifests = [host.state("restore_points/*/manifest.json")[0] for host in at_v1.hosts]
+    manifests = [host.state("restore_points/*/manifest.json")[0] for host in fleet_at_v1.hosts]
     assert len({manifest["id"] for manifest in manifests}) == 1
     assert {manifest["purpose"] for manifest in manifests} == {"deploy"}
 
-    at_v1[1].sick_with()
-    again = at_v1.playbook("hotfix-deploy", **value)
+    fleet_at_v1[1].sick_with()
+    again = fleet_at_v1.playbook("hotfix-deploy", **value)
     assert again.returncode == 0, again.stdout
-    assert versions(at_v1) == ["v2"] * HOSTS
-    same = at_v1.playbook("hotfix-deploy", **value)
+    assert versions(fleet_at_v1) == ["v2"] * HOSTS
+    same = fleet_at_v1.playbook("hotfix-deploy", **value)
     assert (same.returncode, "nothing to do" in text(same)) == (0, True), same.stdout
     # All of them know the way back.
-    back = at_v1.playbook("quick-rollback")
+    back = fleet_at_v1.playbook("quick-rollback")
     assert back.returncode == 0, back.stdout
-    assert versions(at_v1) == ["v1"] * HOSTS
+    assert versions(fleet_at_v1) == ["v1"] * HOSTS
 
 
 @pytest.mark.thorough
-def test_a_host_that_goes_away_while_it_is_deployed_does_not_keep_the_others_from_going_back(at_v1: Fleet) -> None:
-    first, gone, last = at_v1.hosts
+def test_a_host_that_goes_away_while_it_is_deployed_does_not_keep_the_others_from_going_back(
+    fleet_at_v1: Fleet,
+) -> None:
+    first, gone, last = fleet_at_v1.hosts
     asked = {"rollback_deploy_env": "TAG=v2", "rollback_reason": "ticket 4711", "rollback_silence": 15}
-    with at_v1.playing("hotfix-deploy", **asked) as running:
+    with fleet_at_v1.playing("hotfix-deploy", **asked) as running:
         gone.until(f"grep -q '\"switch\"' {DEPLOY_JOURNAL}", 120)
         engine.docker("pause", gone.container)
         try:
@@ -254,9 +256,9 @@ def test_a_host_that_goes_away_while_it_is_deployed_does_not_keep_the_others_fro
     assert running.returncode != 0
     assert [first.version(), last.version()] == ["v1", "v1"], screen
     assert "Afterwards it was rolled back (quick): v1 runs, and it is well. What runs on host02 is not known" in told
-    again = at_v1.playbook("hotfix-deploy", rollback_deploy_env="TAG=v2", rollback_lock_takeover="yes")
+    again = fleet_at_v1.playbook("hotfix-deploy", rollback_deploy_env="TAG=v2", rollback_lock_takeover="yes")
     assert again.returncode == 0, again.stdout
-    assert versions(at_v1) == ["v2"] * HOSTS
+    assert versions(fleet_at_v1) == ["v2"] * HOSTS
 
 
 SWITCH = {
@@ -267,16 +269,16 @@ SWITCH = {
 
 
 @pytest.mark.thorough
-def test_a_feature_is_switched_once_and_back_where_a_host_is_not_well(at_v1: Fleet) -> None:
-    at_v1.each(lambda host: host.run("rm -f /tmp/feature"))
+def test_a_feature_is_switched_once_and_back_where_a_host_is_not_well(fleet_at_v1: Fleet) -> None:
+    fleet_at_v1.each(lambda host: host.run("rm -f /tmp/feature"))
     asked: dict[str, Any] = {"rollback_feature": "editor", "rollback_feature_switches": [SWITCH]}
-    done = at_v1.playbook("feature-switch", **asked)
+    done = fleet_at_v1.playbook("feature-switch", **asked)
     assert done.returncode == 0, done.stdout
-    assert [host.run("cat /tmp/feature", check=False) for host in at_v1.hosts] == ["off", "", ""]
-    at_v1[2].healthy(False)
-    back = at_v1.playbook("feature-switch", rollback_feature_to="on", rollback_health_deadline=4, **asked)
+    assert [host.run("cat /tmp/feature", check=False) for host in fleet_at_v1.hosts] == ["off", "", ""]
+    fleet_at_v1[2].healthy(False)
+    back = fleet_at_v1.playbook("feature-switch", rollback_feature_to="on", rollback_health_deadline=4, **asked)
     assert back.returncode != 0
-    assert at_v1[0].run("cat /tmp/feature").split() == ["off", "on", "off"]
+    assert fleet_at_v1[0].run("cat /tmp/feature").split() == ["off", "on", "off"]
     assert "Afterwards the feature was switched back" in text(back)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +26,8 @@ PROJECT = HOME / "project"
 STATE = HOME / "state" / "schedgen"
 INVENTORY = ROOT / "demo" / "inventory.yml"
 CODE_SERVICES = ("backend", "frontend", "pdf-worker")
+# The exit code of `lab.py reset --kept` where nothing of that name was kept.
+NOT_KEPT = 3
 
 
 def lab(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -34,6 +38,44 @@ def lab(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]
     if check and done.returncode != 0:
         raise AssertionError(f"lab.py {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done
+
+
+# The state that most tests begin with: v1 with a restore point that pre-deploy-backup.yml took of it.
+BACKED_UP = "backed-up"
+
+
+@lru_cache(maxsize=1)
+def collection_key() -> str:
+    """Identify the collection and the reference application as they are now: what they made earlier may be stale."""
+    digest = hashlib.sha256()
+    for room in ("plugins", "roles", "playbooks", "demo"):
+        for path in sorted((ROOT / room).rglob("*")):
+            if path.is_file() and not {"node_modules", "dist", "__pycache__"} & set(path.parts):
+                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def begin(version: str = "v1", *, wait: bool = True) -> str:
+    """Begin with a version that was just deployed over v1, and a restore point of v1; return the restore point's id.
+
+    The restore point was taken once, by pre-deploy-backup.yml, and kept with its database and the images it names.
+    """
+    more = () if wait else ("--no-wait",)
+    state = ("--kept", BACKED_UP, "--key", collection_key())
+    begun = lab("reset", version, *state, *more, check=False)
+    if begun.returncode == NOT_KEPT:
+        keep_backed_up()
+        begun = lab("reset", version, *state, *more)
+    assert begun.returncode == 0, begun.stderr
+    return str(points()[-1]["id"])
+
+
+def keep_backed_up() -> None:
+    """Take a restore point of a fresh v1, and keep that state for :func:`begin`. The application is stopped then."""
+    lab("reset", "v1")
+    done = playbook("pre-deploy-backup")
+    assert done.rc == 0, done.screen
+    lab("keep", BACKED_UP, "--key", collection_key())
 
 
 @dataclass(frozen=True)
@@ -141,20 +183,20 @@ def service_of(container: Mapping[str, Any]) -> str:
     return str(container["Config"]["Labels"]["com.docker.compose.service"])
 
 
-def running_images() -> dict[str, list[str]]:
+def running_images(looked_at: Sequence[Mapping[str, Any]] | None = None) -> dict[str, list[str]]:
     """Return, of each service, the image ids of the containers that run."""
     found: dict[str, list[str]] = {}
-    for container in containers():
+    for container in containers() if looked_at is None else looked_at:
         if container["State"]["Status"] == "running":
             found.setdefault(service_of(container), []).append(container["Image"])
     return {service: sorted(images) for service, images in found.items()}
 
 
-def unhealthy() -> list[str]:
+def unhealthy(looked_at: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
     """Return the names of containers that do not run or are not healthy."""
     return [
         container["Name"]
-        for container in containers()
+        for container in (containers() if looked_at is None else looked_at)
         if container["State"]["Status"] != "running"
         or (container["State"].get("Health") or {}).get("Status", "healthy") != "healthy"
     ]

@@ -1,51 +1,41 @@
-#!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Print what runs of the reference application as JSON: images, what is not well, commit, database."""
+"""What runs of the reference application: images, what is not well, commit, database."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import subprocess
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from typing import Any
 
 from support import application
 
-
-def psql(statement: str, database: str = "schedgen") -> list[str]:
-    """Ask the database's server; nothing where it gives no answer."""
-    command = [
-        "docker",
-        "exec",
-        "schedgen-postgres",
-        "psql",
-        "-qAtX",
-        "-U",
-        "schedgen",
-        "-d",
-        database,
-        "-c",
-        statement,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+# In one statement: each question is a process in the server's container.
+DATABASE = """
+SELECT json_build_object(
+  'migrations', (SELECT coalesce(json_agg(name ORDER BY id), '[]') FROM migrations),
+  'columns', (SELECT coalesce(json_agg(table_name || '.' || column_name), '[]') FROM information_schema.columns
+    WHERE table_schema = 'public'),
+  'jobs', (SELECT count(*) FROM jobs WHERE key NOT LIKE 'load-%'),
+  'damaged', (SELECT count(*) FROM jobs WHERE title = 'untitled'))
+"""
+DATABASES = "SELECT json_agg(datname ORDER BY datname) FROM pg_database WHERE NOT datistemplate"
 
 
-def database() -> dict[str, object]:
+def asked(statement: str, database: str) -> Any:
+    """Ask the database's server; None where it gives no answer."""
+    words = ["docker", "exec", "schedgen-postgres", "psql", "-qAtX", "-U", "schedgen", "-d", database, "-c", statement]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def database() -> dict[str, Any]:
     """Look at the live database: migrations, columns, rows; and at the names of all databases."""
-    columns = "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'"
-    damaged = "SELECT count(*) FROM jobs WHERE title = 'untitled'"
-    return {
-        "migrations": psql("SELECT name FROM migrations ORDER BY id"),
-        "columns": sorted(psql(columns)),
-        "jobs": int((psql("SELECT count(*) FROM jobs WHERE key NOT LIKE 'load-%'") or ["0"])[0]),
-        "damaged": int((psql(damaged) or ["0"])[0]),
-        "databases": psql("SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1", "postgres"),
-    }
+    live = asked(DATABASE, "schedgen") or {"migrations": [], "columns": [], "jobs": 0, "damaged": 0}
+    return {**live, "columns": sorted(live["columns"]), "databases": asked(DATABASES, "postgres") or []}
 
 
 def objects() -> str:
@@ -59,24 +49,20 @@ def objects() -> str:
     return digest.hexdigest()[:16]
 
 
-def main() -> None:
-    """Look and print."""
+def look() -> dict[str, Any]:
+    """Look at all of it."""
+    containers = application.containers()
     head = subprocess.run(
         ["git", "-C", application.PROJECT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
-    found = {
+    return {
         **database(),
         "objects": objects(),
-        "images": application.running_images(),
-        "containers": sorted(entry["Id"] for entry in application.containers()),
-        "unhealthy": application.unhealthy(),
+        "images": application.running_images(containers),
+        "containers": sorted(entry["Id"] for entry in containers),
+        "unhealthy": application.unhealthy(containers),
         "commit": head.stdout.strip(),
         "points": [[point["id"], point["purpose"]] for point in application.points()],
         "outcomes": [report["outcome"] for report in application.reports()],
         "leftovers": sorted(str(path.name) for path in application.STATE.rglob("*incomplete-*")),
     }
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -48,8 +48,10 @@ COMPOSE = """services:
     stop_grace_period: 1s
     healthcheck:
       test: ["CMD-SHELL", "test -e /flag/healthy && test ! -e /flag/bad-$$VERSION"]
-      interval: 1s
-      retries: 2
+      interval: 5s
+      retries: 1
+      start_period: 30s
+      start_interval: 500ms
 """
 DATABASE_COMPOSE = f"""services:
   db:
@@ -59,7 +61,9 @@ DATABASE_COMPOSE = f"""services:
     volumes: ["data:/var/lib/postgresql/data"]
     healthcheck:
       test: ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-U", "shop"]
-      interval: 1s
+      interval: 10s
+      start_period: 30s
+      start_interval: 500ms
 volumes:
   data:
 """
@@ -276,11 +280,10 @@ class Fleet:
     def _shared_compose(self) -> str:
         """Return the compose file of hosts that share an engine.
 
-        It has addresses for some thirty networks: they share one. And fifty checks a second would be its whole work.
+        It has addresses for some thirty networks: they share one. And fifty hosts' checks would be its whole work.
         """
-        rare = "interval: 60s\n      start_period: 30s\n      start_interval: 500ms"
         network = f"networks:\n  default:\n    name: {self.network}\n    external: true\n"
-        return COMPOSE.replace("interval: 1s", rare) + network
+        return COMPOSE.replace("interval: 5s", "interval: 60s") + network
 
     @property
     def network(self) -> str:

@@ -1,0 +1,351 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Machines of the tests' own on this one: each with processes, mounts and a network that nobody else sees.
+
+A machine has the whole file system of this one, but for /run, /proc, /sys and the reference application's home, which
+is a folder of the machine's own. So each has an engine, a registry and an application under the names and at the ports
+that they always have. All of it ends with the machine's first process, and that ends when whoever started it is gone.
+
+The first machine installs and builds what all need, once. The others are copies of its folder; an image's layers, which
+are never written again, are the same files in all of them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo"))
+
+from schedgen_lab import packages, settings
+from schedgen_lab.engine import CGROUP_PARENT
+from schedgen_lab.shell import LabError
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / "demo" / "lab.py"
+FOLDER = ROOT / ".cache" / "machines"
+TEMPLATE = FOLDER / "template"
+# In the template: what was built, and what was kept there, each with what it was made of.
+BUILT, KEPT = ".built-of", ".kept-of"
+GROUPS = Path("/sys/fs/cgroup")
+GROUP = "rollback-tests"
+# The machines' networks, four addresses each.
+NETWORK = "10.213.37"
+# Of file systems on which an engine can lay layers over each other.
+LAYERED = {"ext2/ext3", "xfs", "btrfs"}
+NAMESPACES = [
+    "unshare",
+    "--mount",
+    "--net",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--propagation",
+    "private",
+]
+
+
+class NoMachine(Exception):
+    """A machine cannot be had, or does not start; the message says why."""
+
+
+def why_not() -> str:
+    """Return why this machine can have no machines of the tests' own; empty when it can."""
+    if os.environ.get("ROLLBACK_TESTS_MACHINES") == "0":
+        return "ROLLBACK_TESTS_MACHINES is 0"
+    if os.geteuid() != 0:
+        return "only root can have them"
+    if _done(["which", "ip", "iptables"]).returncode:
+        try:
+            packages.apt("update")
+            packages.apt("install", "-y", "--no-install-recommends", "iproute2", "iptables")
+        except (OSError, RuntimeError, LabError) as error:
+            return f"iproute2 and iptables could not be installed: {error}"
+    tried = _done([*NAMESPACES, "true"])
+    if tried.returncode:
+        return f"namespaces are refused: {tried.stderr.strip()}"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    kind = _done(["stat", "--file-system", "--format=%T", str(FOLDER)]).stdout.strip()
+    return "" if kind in LAYERED else f"{FOLDER} is on {kind}, on which an engine cannot work"
+
+
+def _done(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def _sure(argv: Sequence[str]) -> None:
+    done = _done(argv)
+    if done.returncode:
+        raise NoMachine(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+class Machine:
+    """One machine; number 0 is the one that the others are copies of."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.number = number
+        self.folder = folder
+        self.process: subprocess.Popen[str] | None = None
+        self.first = 0
+
+    def start(self) -> None:
+        """Start it, with a way out to the network. Raises NoMachine."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings.HOME.mkdir(parents=True, exist_ok=True)
+        program = [sys.executable, str(Path(__file__).resolve()), str(self.folder), str(settings.HOME)]
+        self.process = subprocess.Popen(
+            [*NAMESPACES, *program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self.process.stdout is not None
+        if self.process.stdout.readline() != "ready\n":
+            self.stop()
+            raise NoMachine("its first process ended")
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        self.first = int(children[0])
+        self._connect()
+
+    def _connect(self) -> None:
+        """Lay a cable between this machine's network and its own."""
+        here, gateway, address = f"rollback{self.number}", *self._addresses()
+        _done(["ip", "link", "delete", here])
+        _sure(["ip", "link", "add", here, "type", "veth", "peer", "name", "eth0", "netns", str(self.first)])
+        _sure(["ip", "address", "add", f"{gateway}/30", "dev", here])
+        _sure(["ip", "link", "set", here, "up"])
+        inside = ["nsenter", f"--target={self.first}", "--net", "ip"]
+        for words in (
+            ["link", "set", "lo", "up"],
+            ["address", "add", f"{address}/30", "dev", "eth0"],
+            ["link", "set", "eth0", "up"],
+            ["route", "add", "default", "via", gateway],
+        ):
+            _sure([*inside, *words])
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+        for rule in rules():
+            if _done(["iptables", *rule[:2], "--check", *rule[3:]]).returncode:
+                _sure(["iptables", *rule])
+
+    def _addresses(self) -> tuple[str, str]:
+        return f"{NETWORK}.{4 * self.number + 1}", f"{NETWORK}.{4 * self.number + 2}"
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the command line that runs a command there, in this repository's folder."""
+        enter = ["nsenter", f"--target={self.first}", "--mount", "--net", "--pid", "--"]
+        return [*enter, "env", f"--chdir={ROOT}", f"{CGROUP_PARENT}={GROUP}-{self.number}", *argv]
+
+    def stop(self) -> None:
+        """End it, with everything that runs there."""
+        if self.process is None:
+            return
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+        remove_groups(f"{GROUP}-{self.number}")
+
+
+def rules() -> list[list[str]]:
+    """What this machine's packet filter is told, so that the others reach the networks that this one reaches."""
+    network = f"{NETWORK}.0/24"
+    return [
+        ["--table", "nat", "--append", "POSTROUTING", "--source", network, "--jump", "MASQUERADE"],
+        ["--table", "filter", "--insert", "FORWARD", "--source", network, "--jump", "ACCEPT"],
+        ["--table", "filter", "--insert", "FORWARD", "--destination", network, "--jump", "ACCEPT"],
+    ]
+
+
+def remove_groups(name: str) -> None:
+    """Remove the groups of processes that a machine's containers were in."""
+    for top in (*GROUPS.glob(f"{name}*"), *GROUPS.glob(f"*/{name}*")):
+        for folder, _inside, _files in os.walk(top, topdown=False):
+            with suppress(OSError):
+                os.rmdir(folder)
+
+
+class Machines:
+    """All machines of a run. One run at a time has them: the others wait."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.trouble = ""
+        self._ready = threading.Event()
+        self._clone = threading.Lock()
+        self._running: list[Machine] = []
+        self._lock: IO[str] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether machines can be had without waiting, or never."""
+        return self._ready.is_set()
+
+    def prepare(self, keep: Sequence[str]) -> None:
+        """Make the machine that the others are copies of, as far as no earlier run has made it of the same.
+
+        ``keep`` is a command that is run there when everything is installed and built, with the collection as it is.
+        """
+        try:
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            self._lock = (FOLDER / "lock").open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self.say("machines: another run of the tests has them; waiting for its end")
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+            for left in FOLDER.glob("[0-9]*"):
+                shutil.rmtree(left)
+            remove_groups(GROUP)
+            self._make(keep)
+        except (NoMachine, OSError, subprocess.SubprocessError) as error:
+            self.trouble = str(error) or repr(error)
+        finally:
+            self._ready.set()
+
+    def _make(self, keep: Sequence[str]) -> None:
+        began = time.monotonic()
+        lab = [sys.executable, str(LAB)]
+        steps: list[tuple[str, str, Sequence[str]]] = [
+            (BUILT, made_of("demo"), [*lab, "prepare"]),
+            (KEPT, made_of("demo", "plugins", "roles", "playbooks"), keep),
+        ]
+        known = {mark: (TEMPLATE / mark).read_text() for mark in (BUILT, KEPT) if (TEMPLATE / mark).exists()}
+        steps = [step for step in steps if known.get(step[0]) != step[1]]
+        if not steps:
+            return
+        self.say("machines: installing and building what all of them need")
+        if BUILT in (mark for mark, _made_of, _command in steps):
+            shutil.rmtree(TEMPLATE, ignore_errors=True)
+        machine = Machine(0, TEMPLATE)
+        self._running.append(machine)
+        machine.start()
+        try:
+            for mark, wanted, command in steps:
+                (TEMPLATE / mark).unlink(missing_ok=True)
+                self._try(machine, command)
+                (TEMPLATE / mark).write_text(wanted)
+            # Only an engine that was stopped can be copied.
+            self._try(machine, [*lab, "down", "--engine"])
+        finally:
+            machine.stop()
+        self.say(f"machines: ready to be copied ({time.monotonic() - began:.0f} s)")
+
+    def _try(self, machine: Machine, command: Sequence[str]) -> None:
+        """Run a command there, twice at most: a registry that hangs once is no reason to give up."""
+        for _attempt in range(2):
+            with suppress(subprocess.TimeoutExpired):
+                done = subprocess.run(
+                    machine.command(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900
+                )
+                if told := (done.stdout + done.stderr).strip():
+                    self.say(told)
+                if done.returncode == 0:
+                    return
+        raise NoMachine(f"{' '.join(command)} failed, see above")
+
+    def one(self, number: int) -> Machine:
+        """Return a new machine, a copy of the first, with its engine and registry up. Raises NoMachine."""
+        self._ready.wait()
+        if self.trouble:
+            raise NoMachine(self.trouble)
+        folder = FOLDER / str(number)
+        with self._clone:
+            shutil.rmtree(folder, ignore_errors=True)
+            copy(TEMPLATE, folder)
+        machine = Machine(number, folder)
+        self._running.append(machine)
+        machine.start()
+        prepared = _done(machine.command([sys.executable, str(LAB), "prepare"]))
+        if prepared.returncode:
+            raise NoMachine(prepared.stderr.strip())
+        return machine
+
+    def remove(self, machine: Machine) -> None:
+        """End and remove a machine; the one that later runs are copied from stays."""
+        machine.stop()
+        if machine.number:
+            shutil.rmtree(machine.folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """End and remove all machines."""
+        for machine in self._running:
+            self.remove(machine)
+        self._running.clear()
+        with suppress(OSError):
+            # Only where nobody has a demonstration.
+            settings.HOME.rmdir()
+        for rule in rules():
+            _done(["iptables", *rule[:2], "--delete", *rule[3:]])
+        if self._lock is not None:
+            self._lock.close()
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a machine's folder; the layers of images are the same files in both."""
+    target.mkdir(parents=True)
+    layers = Path("engine", "overlay2")
+    without = ["--exclude=*.pid", f"--exclude=./{layers}"]
+    packed = ["tar", "--create", "--numeric-owner", "--xattrs", f"--directory={source}", *without, "."]
+    unpack = ["tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", f"--directory={target}"]
+    with subprocess.Popen(packed, stdout=subprocess.PIPE) as packing:
+        subprocess.run(unpack, stdin=packing.stdout, check=True)
+    if packing.returncode:
+        raise NoMachine(f"{source} could not be copied")
+    subprocess.run(["cp", "--archive", "--link", str(source / layers), str(target / layers)], check=True)
+
+
+def made_of(*rooms: str) -> str:
+    """Identify the files in some folders of this repository."""
+    digest = hashlib.sha256(sys.version.encode())
+    for room in rooms:
+        for path in sorted((ROOT / room).rglob("*")):
+            if path.is_file() and not {"node_modules", "dist", "__pycache__"} & set(path.parts):
+                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def first_process(folder: str, home: str) -> None:
+    """Be a machine's first process: mount what is its own, then collect its dead until whoever started it is gone."""
+
+    def mount(*words: str) -> None:
+        subprocess.run(["mount", *words], check=True, stdin=subprocess.DEVNULL)
+
+    mount("--bind", folder, home)
+    mount("-t", "tmpfs", "tmpfs", "/run")
+    os.mkdir("/run/lock")
+    # /sys shows the devices of the network that it was mounted in.
+    os.mkdir("/run/groups")
+    mount("--rbind", str(GROUPS), "/run/groups")
+    mount("-t", "sysfs", "sysfs", "/sys")
+    mount("--rbind", "/run/groups", str(GROUPS))
+    subprocess.run(["umount", "--lazy", "/run/groups"], check=True)
+
+    def until_the_end() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=until_the_end, daemon=True).start()
+    print("ready", flush=True)
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    first_process(sys.argv[1], sys.argv[2])
