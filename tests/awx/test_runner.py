@@ -127,21 +127,31 @@ def artifacts(run: ansible_runner.Runner) -> dict[str, Any]:
 def test_empty_answers_count_as_not_given(template: dict[str, Any], checkout: Path, tmp_path: Path) -> None:
     if template["playbook"] in APART:
         return
-    given = answers(template)
-    (tmp_path / "with").mkdir()
-    (tmp_path / "without").mkdir()
-    run = job(f"{template['playbook']}.yml", given, checkout, tmp_path / "with")
+    run = job(f"{template['playbook']}.yml", answers(template), checkout, tmp_path)
     if template["playbook"] in SUCCEED:
         assert run.rc == 0, failure(run)
         return
     assert (run.rc, run.status) == (2, "failed")
-    told = failure(run).replace(str(tmp_path / "with"), "")
+    told = failure(run)
     assert told.startswith("What happened: "), told
     assert "\nState: " in told
     assert "\nNext: " in told
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "template", [one for one in TEMPLATES if one["playbook"] not in (*APART, *SUCCEED)], ids=lambda one: one["playbook"]
+)
+def test_an_empty_answer_and_none_come_to_the_same(template: dict[str, Any], checkout: Path, tmp_path: Path) -> None:
+    given = answers(template)
     typed = {name: answer for name, answer in given.items() if answer}
-    other = job(f"{template['playbook']}.yml", typed, checkout, tmp_path / "without")
-    assert failure(other).replace(str(tmp_path / "without"), "").splitlines()[0] == told.splitlines()[0]
+    told = []
+    for number, variables in enumerate((given, typed)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        run = job(f"{template['playbook']}.yml", variables, checkout, folder)
+        told.append(failure(run).replace(str(folder), "").splitlines()[0])
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(

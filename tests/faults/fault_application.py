@@ -76,13 +76,11 @@ class Application(Target):
 
     def fresh(self, fault: Fault) -> dict[str, Any]:
         """Begin anew with v2, deployed after a restore point of v1; return the playbook's variables."""
-        application.lab("reset", "v1")
+        application.begin()
         secret = (application.HOME / "secrets.env").read_text().strip().partition("=")[2]
         self.server = postgres.Server(
             "schedgen-postgres", self.application, database=self.live, user="schedgen", password=secret
         ).wait()
-        backup = application.playbook("pre-deploy-backup")
-        assert backup.rc == 0, backup.screen
         self.wanted, self.images_wanted = self.content(self.live), self.code()
         application.lab("deploy", "v2")
         self.remember()

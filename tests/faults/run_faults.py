@@ -34,7 +34,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT / "tests" / "tools"), str(ROOT / "collections")]
+sys.path[:0] = [str(HERE), *(str(ROOT / folder) for folder in ("tests", "demo", "collections"))]
 
 import fault_table
 import psycopg2

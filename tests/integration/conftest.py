@@ -1,11 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The reference application, prepared once and put back to its first version between tests."""
+"""The reference application: brought up once, and begun with anew by each test that changes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,25 +12,28 @@ from support import application
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the reference application: it runs in a lane of its own."""
+    """Mark what uses the reference application, for whoever wants only that, or all but that."""
     for item in items:
         if "application_up" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.application)
 
 
 @pytest.fixture(scope="session")
-def application_up() -> Iterator[None]:
+def application_up() -> None:
     """Have the reference application up; what is up already is used as it is."""
     application.lab("up")
-    yield
-    application.lab("registry", "start")
 
 
 @pytest.fixture
-def at_v1(application_up: None) -> Iterator[str]:  # noqa: ARG001  pytest ignores usefixtures on fixtures
+def at_v1(application_up: None) -> str:  # noqa: ARG001  pytest ignores usefixtures on fixtures
     """Begin with a fresh, healthy v1 and one restore point of it; return the restore point's id."""
-    yield application.begin()
-    application.lab("registry", "start")
+    return application.begin()
+
+
+@pytest.fixture
+def http_500(application_up: None) -> str:  # noqa: ARG001  pytest ignores usefixtures on fixtures
+    """Begin with http-500 as it was just deployed over v1; return the id of the restore point of v1."""
+    return application.begin("http-500", wait=False)
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ thorough = pytest.mark.thorough
 
 
 def deployed(version: str) -> dict[str, Any]:
-    application.lab("deploy", version)
+    """Return what is observed of a version that was just deployed over v1, with a restore point of v1."""
+    application.begin(version)
     return application.evidence()
 
 
@@ -31,10 +32,16 @@ def down(evidence: dict[str, Any]) -> set[str]:
     return {entry["service"] for entry in evidence["services"] if entry["verdict"] == "unhealthy"}
 
 
-def test_a_release_that_is_well(at_v1: str) -> None:
-    found = deployed("v1.1")
+@pytest.fixture(scope="module")
+def well(application_up: None) -> dict[str, Any]:  # noqa: ARG001  pytest ignores usefixtures on fixtures
+    """Return what is observed of v1.1, for tests that leave it as it is."""
+    return deployed("v1.1")
+
+
+def test_a_release_that_is_well(well: dict[str, Any]) -> None:
+    found = well
     assert found["health"]["verdict"] == "healthy"
-    assert (found["running"]["label"], found["candidate"]["id"]) == ("v1.1", at_v1)
+    assert (found["running"]["label"], found["candidate"]["label"]) == ("v1.1", "v1")
     assert found["changed"]["images"] == ["backend", "frontend", "pdf-worker"]
     assert found["schema"]["verdict"] == "equal"
     assert down(found) == set()
@@ -45,17 +52,56 @@ def test_a_release_that_is_well(at_v1: str) -> None:
     assert found["durations"][0]["type"] == "backup"
 
 
+def test_a_project_that_is_not_there(well: dict[str, Any]) -> None:  # noqa: ARG001
+    found = application.module(
+        "deployment_info", code_services=["backend"], project_src="/nonexistent", project_name="nosuch"
+    )["evidence"]  # fmt: skip
+    assert found["health"]["verdict"] == "unhealthy"
+    assert "candidate" in missing(found)
+    assert found["running"]["release"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"assertions": [{"name": "x", "query": "SELECT 1", "nonsense": 1}]}, "nonsense"),
+        ({"traffic": {"speed": 9}}, "traffic has no 'speed'"),
+        ({"traffic": {"requests": "many"}}, "traffic: requests is 'many'"),
+        ({"row_limits": {"jobs": "few"}}, "which is no number"),
+        ({"checks": [{"type": "magic"}]}, "magic"),
+    ],
+)
+def test_what_is_declared_wrongly_is_said(well: dict[str, Any], arguments: dict[str, Any], words: str) -> None:  # noqa: ARG001
+    found = application.module("deployment_info", code_services=["backend"], project_src="/nonexistent", **arguments)
+    assert words in found["msg"]
+    assert "Nothing was touched" in found["msg"]
+
+
+def test_a_prometheus_that_is_away_is_missing(well: dict[str, Any]) -> None:  # noqa: ARG001
+    found = application.evidence(prometheus={"url": "http://127.0.0.1:9", "error_rate": RATE})
+    assert "127.0.0.1:9" in missing(found)["prometheus"]
+    assert found["traffic"]["source"] == "probe"
+
+
+def test_amcheck_looks_where_it_is_installed(well: dict[str, Any]) -> None:  # noqa: ARG001
+    assert "is not installed" in missing(application.evidence(amcheck=True))["amcheck"]
+    application.docker("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "CREATE EXTENSION amcheck")
+    found = application.evidence(amcheck=True)
+    assert found["corruption"]["amcheck"] == []
+    assert "amcheck" not in missing(found)
+
+
 @thorough
-def test_a_release_that_answers_500(at_v1: str) -> None:
+def test_a_release_that_answers_500(application_up: None) -> None:  # noqa: ARG001
     found = deployed("http-500")
-    assert found["candidate"]["id"] == at_v1
+    assert found["candidate"]["label"] == "v1"
     assert found["traffic"]["error_rate"] == 0.5
     assert any(sample.endswith("/api/jobs?limit=1: 500") for sample in found["traffic"]["samples"])
     assert down(found) == set()
 
 
 @thorough
-def test_a_release_that_is_slow(at_v1: str) -> None:  # noqa: ARG001
+def test_a_release_that_is_slow(application_up: None) -> None:  # noqa: ARG001
     found = deployed("slow")
     assert found["traffic"]["p95"] >= 2.0
     assert found["traffic"]["failed"] == 0
@@ -63,7 +109,7 @@ def test_a_release_that_is_slow(at_v1: str) -> None:  # noqa: ARG001
 
 @thorough
 @pytest.mark.parametrize(("version", "words"), [("crash", "restart"), ("never-healthy", "unhealthy")])
-def test_a_release_that_does_not_come_up(at_v1: str, version: str, words: str) -> None:  # noqa: ARG001
+def test_a_release_that_does_not_come_up(application_up: None, version: str, words: str) -> None:  # noqa: ARG001
     found = deployed(version)
     assert "backend" in down(found)
     backend = next(entry for entry in found["services"] if entry["service"] == "backend")
@@ -71,7 +117,7 @@ def test_a_release_that_does_not_come_up(at_v1: str, version: str, words: str) -
     assert found["health"]["verdict"] == "unhealthy"
 
 
-def test_a_configuration_that_is_bad(at_v1: str) -> None:  # noqa: ARG001
+def test_a_configuration_that_is_bad(application_up: None) -> None:  # noqa: ARG001
     secret = (application.PROJECT / ".env").read_text()
     found = deployed("config-bad")
     assert found["changed"]["images"] == []
@@ -92,14 +138,14 @@ def test_a_configuration_that_is_bad(at_v1: str) -> None:  # noqa: ARG001
         ("migration-destructive", "incompatible", "cannot"),
     ],
 )
-def test_migrations(at_v1: str, version: str, verdict: str, revert: str) -> None:  # noqa: ARG001
+def test_migrations(application_up: None, version: str, verdict: str, revert: str) -> None:  # noqa: ARG001
     found = deployed(version)
     assert found["schema"]["verdict"] == verdict
     assert found["schema"]["added"]
     assert revert == found["schema"]["revert"] or found["schema"]["revert"] == "destroys"
 
 
-def test_damaged_data_are_found_by_what_has_to_be_true(at_v1: str) -> None:  # noqa: ARG001
+def test_damaged_data_are_found_by_what_has_to_be_true(application_up: None) -> None:  # noqa: ARG001
     found = deployed("corruption")
     assert found["health"]["verdict"] == "healthy"
     wrong = [entry["name"] for entry in found["corruption"]["assertions"] if entry["verdict"] == "unhealthy"]
@@ -110,8 +156,8 @@ def test_damaged_data_are_found_by_what_has_to_be_true(at_v1: str) -> None:  # n
 
 
 @thorough
-def test_what_is_fewer_than_it_may_be(at_v1: str) -> None:  # noqa: ARG001
-    application.lab("deploy", "v1.1")
+def test_what_is_fewer_than_it_may_be(application_up: None) -> None:  # noqa: ARG001
+    application.begin("v1.1")
     application.docker(
         "exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "DELETE FROM job_events WHERE id % 3 = 0"
     )
@@ -143,31 +189,6 @@ def test_a_database_that_does_not_run(stopped_database: str) -> None:  # noqa: A
     assert found["schema"] is None
     assert {"schema", "rows", "checksums"} <= set(missing(found))
     assert found["health"]["verdict"] == "unhealthy"
-
-
-def test_a_project_that_is_not_there(at_v1: str) -> None:  # noqa: ARG001
-    found = application.module(
-        "deployment_info", code_services=["backend"], project_src="/nonexistent", project_name="nosuch"
-    )["evidence"]  # fmt: skip
-    assert found["health"]["verdict"] == "unhealthy"
-    assert "candidate" in missing(found)
-    assert found["running"]["release"] == ""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"assertions": [{"name": "x", "query": "SELECT 1", "nonsense": 1}]}, "nonsense"),
-        ({"traffic": {"speed": 9}}, "traffic has no 'speed'"),
-        ({"traffic": {"requests": "many"}}, "traffic: requests is 'many'"),
-        ({"row_limits": {"jobs": "few"}}, "which is no number"),
-        ({"checks": [{"type": "magic"}]}, "magic"),
-    ],
-)
-def test_what_is_declared_wrongly_is_said(application_up: None, arguments: dict[str, Any], words: str) -> None:  # noqa: ARG001
-    found = application.module("deployment_info", code_services=["backend"], project_src="/nonexistent", **arguments)
-    assert words in found["msg"]
-    assert "Nothing was touched" in found["msg"]
 
 
 @pytest.fixture
@@ -215,17 +236,3 @@ def test_what_a_real_prometheus_says_comes_before_direct_probes(prometheus: str,
     with application.load(ledger):
         application.wait_until(counted, "Prometheus has counted failed requests")
     assert found["p95"] is not None
-
-
-def test_a_prometheus_that_is_away_is_missing(application_up: None) -> None:  # noqa: ARG001
-    found = application.evidence(prometheus={"url": "http://127.0.0.1:9", "error_rate": RATE})
-    assert "127.0.0.1:9" in missing(found)["prometheus"]
-    assert found["traffic"]["source"] == "probe"
-
-
-def test_amcheck_looks_where_it_is_installed(at_v1: str) -> None:  # noqa: ARG001
-    assert "is not installed" in missing(application.evidence(amcheck=True))["amcheck"]
-    application.docker("exec", "schedgen-postgres", "psql", "-qU", "schedgen", "-c", "CREATE EXTENSION amcheck")
-    found = application.evidence(amcheck=True)
-    assert found["corruption"]["amcheck"] == []
-    assert "amcheck" not in missing(found)

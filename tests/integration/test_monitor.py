@@ -18,6 +18,8 @@ from support import application, receivers
 pytestmark = pytest.mark.application
 
 SHORT: dict[str, Any] = {"rollback_monitor_window": 6, "rollback_monitor_interval": 1, "monitor_slice": 2}
+# Three rounds are what an error rate needs to be believed.
+BRIEF: dict[str, Any] = {**SHORT, "rollback_monitor_window": 3}
 LONG: dict[str, Any] = {**SHORT, "rollback_monitor_window": 60}
 
 
@@ -97,7 +99,7 @@ def test_prometheus(value: float | None, code: int, told: str) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         asked = {"url": f"http://127.0.0.1:{server.server_port}", "error_rate": "errors / requests"}
-        done = application.playbook("monitor", **SHORT, rollback_prometheus=asked)
+        done = application.playbook("monitor", **BRIEF, rollback_prometheus=asked)
     finally:
         server.shutdown()
         server.server_close()
@@ -164,17 +166,16 @@ def test_a_release_that_goes_bad_in_the_middle_and_a_rollback_meanwhile(web: rec
     assert report["run"] in text
 
 
-@pytest.mark.usefixtures("at_v1")
+@pytest.mark.usefixtures("application_up")
 def test_a_container_that_restarts_ends_it() -> None:
-    application.lab("deploy", "crash", "--no-wait")
+    application.begin("crash", wait=False)
     done = application.playbook("monitor", **{**LONG, "monitor_unhealthy_rounds": 50, "monitor_samples": 1000})
     assert done.rc == 2, done.screen
     assert "backend restarted" in done.text
 
 
-@pytest.mark.usefixtures("at_v1")
+@pytest.mark.usefixtures("http_500")
 def test_a_rollback_tells_of_start_and_success_and_its_report_says_who_was_told(web: receivers.Web) -> None:
-    application.lab("deploy", "http-500", "--no-wait")
     done = application.playbook(
         "quick-rollback",
         rollback_notify=[

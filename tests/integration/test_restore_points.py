@@ -18,6 +18,12 @@ from support import application
 pytestmark = pytest.mark.application
 
 
+@pytest.fixture(scope="module")
+def point(application_up: None) -> str:  # noqa: ARG001  pytest ignores usefixtures on fixtures
+    """Have a healthy v1 and one restore point of it, for tests that leave both as they are."""
+    return application.begin()
+
+
 def take(**options: Any) -> dict[str, Any]:
     return application.module(
         "restore_point",
@@ -42,9 +48,9 @@ def psql(statement: str, *options: str) -> str:
     )
 
 
-def test_the_dump_holds_every_row_that_the_manifest_counts(at_v1: str) -> None:
+def test_the_dump_holds_every_row_that_the_manifest_counts(point: str) -> None:
     manifest = application.points()[-1]
-    folder = application.STATE / "restore_points" / at_v1
+    folder = application.STATE / "restore_points" / point
     database = manifest["database"]
     assert int(psql("SELECT count(*) FROM jobs")) == database["rows"]["public.jobs"] > 0
     assert manifest["migrations"]["applied"] == psql("SELECT name FROM migrations ORDER BY id").splitlines()
@@ -72,6 +78,39 @@ def test_the_dump_holds_every_row_that_the_manifest_counts(at_v1: str) -> None:
         application.docker("exec", "--user", "0", "schedgen-postgres", "rm", "-rf", "/tmp/dump")
     for name, recorded in manifest["checksums"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == recorded["sha256"], name
+
+
+def test_damage_is_found(point: str) -> None:
+    assert info(verify=True)["problems"] == {}
+    dump = application.STATE / "restore_points" / point / "database" / "dump"
+    table = max(dump.glob("*.dat*"), key=lambda path: path.stat().st_size)
+    toc = dump / "toc.dat"
+    recorded = {path: path.read_bytes() for path in (table, toc)}
+    content = bytearray(recorded[table])
+    content[len(content) // 2] ^= 1
+    table.write_bytes(bytes(content))
+    toc.write_bytes(recorded[toc][:-10])
+    try:
+        found = info(verify=True)["problems"][point]
+    finally:
+        for path, whole in recorded.items():
+            path.write_bytes(whole)
+    assert sorted(found) == sorted(
+        [
+            f"database/dump/{table.name} is not what was recorded (checksum)",
+            f"database/dump/toc.dat has {len(recorded[toc]) - 10} bytes, {len(recorded[toc])} were recorded",
+        ]
+    )
+
+
+def test_a_library_that_is_missing_is_named_with_the_playbook_that_installs_it(point: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    bare = str(tmp_path / "bare" / "bin" / "python")
+    done = application.playbook("pre-deploy-backup", ansible_python_interpreter=bare)
+    assert done.rc == 2
+    assert "the Python library docker cannot be imported by" in done.text
+    assert "prepare-hosts.yml" in done.text
+    assert [point["id"] for point in application.points()] == [point]
 
 
 def test_marks_labels_and_pins_are_events_and_said_once(at_v1: str) -> None:
@@ -107,24 +146,6 @@ def test_pruning_keeps_what_it_must(at_v1: str) -> None:
     assert kept == {taken[0], taken[2]}
 
 
-def test_damage_is_found(at_v1: str) -> None:
-    assert info(verify=True)["problems"] == {}
-    dump = application.STATE / "restore_points" / at_v1 / "database" / "dump"
-    table = max(dump.glob("*.dat*"), key=lambda path: path.stat().st_size)
-    content = bytearray(table.read_bytes())
-    content[len(content) // 2] ^= 1
-    table.write_bytes(bytes(content))
-    toc = dump / "toc.dat"
-    toc.write_bytes(toc.read_bytes()[:-10])
-    found = info(verify=True)["problems"][at_v1]
-    assert sorted(found) == sorted(
-        [
-            f"database/dump/{table.name} is not what was recorded (checksum)",
-            f"database/dump/toc.dat has {toc.stat().st_size} bytes, {toc.stat().st_size + 10} were recorded",
-        ]
-    )
-
-
 @pytest.mark.usefixtures("at_v1")
 def test_of_two_at_once_one_is_refused_and_told_why() -> None:
     with ThreadPoolExecutor(2) as pool:
@@ -137,13 +158,3 @@ def test_of_two_at_once_one_is_refused_and_told_why() -> None:
     assert "the lock of schedgen is held by" in done[2]
     assert "(before v2) for run" in done[2]
     assert len(application.points()) == 2
-
-
-def test_a_library_that_is_missing_is_named_with_the_playbook_that_installs_it(at_v1: str, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
-    bare = str(tmp_path / "bare" / "bin" / "python")
-    done = application.playbook("pre-deploy-backup", ansible_python_interpreter=bare)
-    assert done.rc == 2
-    assert "the Python library docker cannot be imported by" in done.text
-    assert "prepare-hosts.yml" in done.text
-    assert [point["id"] for point in application.points()] == [at_v1]

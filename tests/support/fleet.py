@@ -164,6 +164,8 @@ class Fleet:
 
     folder: Path
     hosts: list[Host] = field(default_factory=list)
+    # States that were kept.
+    kept: set[str] = field(default_factory=set)
 
     def __getitem__(self, number: int) -> Host:
         return self.hosts[number]
@@ -323,6 +325,31 @@ class Fleet:
         for host in others:
             host.database = first.address
         self.write_inventory()
+
+    def keep(self, name: str) -> None:
+        """Keep the records of all hosts, and the database where there is one, for :meth:`begin_with`."""
+        self.each(lambda host: host.run(f"tar -C /var/lib -cf /srv/{name}.tar schedgen-rollback"))
+        if self.hosts[-1].database:
+            first = self.hosts[0]
+            first.compose("stop --timeout 5")
+            first.run(f"rm -rf /srv/{name}.data && cp -a {self._data} /srv/{name}.data")
+            first.compose("up --detach --wait")
+        self.kept.add(name)
+
+    def begin_with(self, name: str) -> None:
+        """Give all hosts the records back that were kept, and the database; nothing of the application runs then."""
+        first, *others = self.hosts
+        if self.hosts[-1].database:
+            self.each(lambda host: host.compose("down --timeout 1"), others)
+            first.compose("stop --timeout 5")
+            first.run(f"rm -rf {self._data} && cp -a /srv/{name}.data {self._data}")
+            first.compose("up --detach --wait")
+        self.each(lambda host: host.run(f"rm -rf /var/lib/schedgen-rollback && tar -C /var/lib -xf /srv/{name}.tar"))
+        self.each(lambda host: host.sick_with())
+
+    @property
+    def _data(self) -> str:
+        return f"/var/lib/docker/volumes/{self.hosts[0].project}_data/_data"
 
     def load(self, host: Host, *names: str) -> None:
         """Give images to a host with an engine of its own."""

@@ -24,7 +24,7 @@ STAGES = ("lint", "units", "sanity", "integration", "awx", "molecule", "faults")
 RESULTS = "{results}"
 THOROUGH = "thorough"
 # What names the reference application in a test's text: it is brought up where such a test runs.
-APPLICATION = re.compile(r"\bat_v1\b|\bapplication_up\b|\bmark\.application\b")
+APPLICATION = re.compile(r"\bat_v1\b|\bhttp_500\b|\bapplication_up\b|\bmark\.application\b")
 LINT = {
     "ansible-lint": ["ansible-lint", "--offline", "--nocolor", "-q"],
     "yamllint": ["yamllint", "--strict", "."],

@@ -22,6 +22,8 @@ from machines import LAB, ROOT, Machine, Machines, NoMachine
 # What a command that is ended has to tell, and to clean up (seconds).
 GRACE = 45.0
 KEEP = (sys.executable, "tests/support/application_keep.py")
+# What needs no machine leaves the processors to the making of the machines, for which all others wait.
+BESIDE = ("nice", "--adjustment=10")
 # Lanes beyond the processors fill the time in which all jobs wait for something.
 MORE_THAN_PROCESSORS = 1
 
@@ -199,7 +201,8 @@ class Lanes:
         environment["ROLLBACK_TESTS_RESULTS"] = f"{path}.cases"
         began = time.monotonic()
         self.say(f"{job.name} …")
-        code, said = self.commands.run(self._there(argv, machine if job.machine else None), jobs.LIMIT, environment)
+        command = self._there(argv, machine) if job.machine else [*BESIDE, *argv]
+        code, said = self.commands.run(command, jobs.LIMIT, environment)
         Path(f"{path}.log").write_text(said)
         outcome = jobs.outcome(job, code, said, time.monotonic() - began, path)
         told = f"{job.name}: {outcome.count} in {outcome.seconds:.0f} s"
