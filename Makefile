@@ -14,8 +14,7 @@ VENV_READY := .venv/.ready-$(VENV_KEY)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # A user's own settings must not change what the tests see.
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-# What Python compiles is kept apart from the source, for all the programs that the tests start.
-export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+export PYTHONDONTWRITEBYTECODE := 1
 
 ##@ Everyday
 

