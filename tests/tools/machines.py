@@ -41,8 +41,8 @@ TEMPLATE = FOLDER / "template"
 # bytes; the second is what programs need besides.
 MEMORY = FOLDER / "memory"
 MEMORY_NEEDED, MEMORY_LEFT = 10 << 30, 6 << 30
-# In the template: what was built, and what was kept there, each with what it was made of.
-BUILT, KEPT = ".built-of", ".kept-of"
+# Beside the template: what it was built of, and of what the state was made that is kept there.
+BUILT, KEPT = FOLDER / "built-of", FOLDER / "kept-of"
 GROUPS = Path("/sys/fs/cgroup")
 GROUP = "rollback-tests"
 # The machines' networks, four addresses each.
@@ -208,9 +208,11 @@ class Machines:
         self._running: list[Machine] = []
         self._lock: IO[str] | None = None
         self._memory: subprocess.Popen[str] | None = None
-        # What leads to the folders of the copies, and where the one is that they are copied from.
+        # What leads to the folders of the machines, where these are, and where the first one is.
         self._inside: list[str] = []
-        self._copies, self._source = FOLDER, TEMPLATE
+        self._copies, self._first = FOLDER, TEMPLATE
+        # What was made anew, and has to be written down when the first machine is on the disk.
+        self._made: dict[Path, str] = {}
 
     @property
     def ready(self) -> bool:
@@ -233,42 +235,61 @@ class Machines:
             for left in FOLDER.glob("[0-9]*"):
                 shutil.rmtree(left)
             remove_groups(GROUP)
-            self._make(keep)
             self._go_into_memory()
+            self._made = self._make(keep)
+            if self._memory is None:
+                self._write_down()
         except (NoMachine, OSError, subprocess.SubprocessError) as error:
             self.trouble = str(error) or repr(error)
         finally:
             self._ready.set()
 
-    def _make(self, keep: Sequence[str]) -> None:
+    def _make(self, keep: Sequence[str]) -> dict[Path, str]:
+        """Make the first machine as far as it has to be made anew; return what was made, each by its mark."""
         began = time.monotonic()
         lab = [sys.executable, str(LAB)]
-        TEMPLATE.mkdir(parents=True, exist_ok=True)
-        steps: list[tuple[str, str, Sequence[str]]] = [
-            (BUILT, made_of("demo"), [*lab, "prepare"]),
-            (KEPT, made_of("demo", "plugins", "roles", "playbooks"), keep),
-        ]
-        known = {mark: (TEMPLATE / mark).read_text() for mark in (BUILT, KEPT) if (TEMPLATE / mark).exists()}
-        steps = [step for step in steps if known.get(step[0]) != step[1]]
-        if not steps:
-            return
+        wanted = {BUILT: made_of("demo"), KEPT: made_of("demo", "plugins", "roles", "playbooks")}
+        known = {mark: mark.read_text() for mark in wanted if mark.exists() and TEMPLATE.exists()}
+        made = {mark: of for mark, of in wanted.items() if known.get(mark) != of}
+        if BUILT not in made and self._memory is not None:
+            _sure([*self._inside, *THIS, "copy", str(TEMPLATE), str(self._first), "--across"])
+        if not made:
+            return {}
         self.say("machines: installing and building what all of them need")
-        if BUILT in (mark for mark, _made_of, _command in steps):
-            shutil.rmtree(TEMPLATE)
-            TEMPLATE.mkdir()
-        machine = Machine(0, TEMPLATE)
+        if self._memory is None:
+            # It is no whole one from now on.
+            for mark in wanted:
+                mark.unlink(missing_ok=True)
+        if BUILT in made:
+            _sure([*self._inside, "rm", "-rf", str(self._first)])
+            _sure([*self._inside, "mkdir", "-p", str(self._first)])
+        machine = Machine(0, self._first, self._inside)
         self._running.append(machine)
         machine.start()
         try:
-            for mark, wanted, command in steps:
-                (TEMPLATE / mark).unlink(missing_ok=True)
-                self._try(machine, command)
-                (TEMPLATE / mark).write_text(wanted)
+            if BUILT in made:
+                self._try(machine, [*lab, "prepare"])
+            self._try(machine, keep)
             # Only an engine that was stopped can be copied.
             self._try(machine, [*lab, "down", "--engine"])
         finally:
             machine.stop()
         self.say(f"machines: ready to be copied ({time.monotonic() - began:.0f} s)")
+        return wanted
+
+    def _write_down(self) -> None:
+        """Write down what the first machine was made of, which is on the disk now."""
+        for mark, of in self._made.items():
+            mark.write_text(of)
+        self._made = {}
+
+    def _keep_on_disk(self) -> None:
+        """Copy the first machine from memory to the disk, for later runs."""
+        for mark in self._made:
+            mark.unlink(missing_ok=True)
+        _done(["rm", "-rf", str(TEMPLATE)])
+        if not _done([*self._inside, *THIS, "copy", str(self._first), str(TEMPLATE), "--across"]).returncode:
+            self._write_down()
 
     def _try(self, machine: Machine, command: Sequence[str]) -> None:
         """Run a command there, twice at most: a registry that hangs once is no reason to give up."""
@@ -284,15 +305,13 @@ class Machines:
         raise NoMachine(f"{' '.join(command)} failed, see above")
 
     def _go_into_memory(self) -> None:
-        """Have the copies in memory, where there is enough of it: an engine waits for a disk most of the time."""
+        """Have the machines in memory, where there is enough of it: an engine waits for a disk again and again."""
         MEMORY.mkdir(exist_ok=True)
         size = memory_available() - MEMORY_LEFT
-        if not self.in_memory or size < MEMORY_NEEDED:
-            return
-        self._memory = started([*NAMESPACES[:2], *NAMESPACES[-2:], *THIS, "memory", str(MEMORY), str(size)])
-        self._inside = ["nsenter", f"--target={self._memory.pid}", "--mount", "--"]
-        self._copies, self._source = MEMORY, MEMORY / "template"
-        _sure([*self._inside, *THIS, "copy", str(TEMPLATE), str(self._source), "--across"])
+        if self.in_memory and size >= MEMORY_NEEDED:
+            self._memory = started([*NAMESPACES[:2], *NAMESPACES[-2:], *THIS, "memory", str(MEMORY), str(size)])
+            self._inside = ["nsenter", f"--target={self._memory.pid}", "--mount", "--"]
+            self._copies, self._first = MEMORY, MEMORY / "template"
 
     def one(self, number: int) -> Machine:
         """Return a new machine, a copy of the first, with its engine and registry up. Raises NoMachine."""
@@ -302,7 +321,7 @@ class Machines:
         folder = self._copies / str(number)
         with self._clone:
             _sure([*self._inside, "rm", "-rf", str(folder)])
-            _sure([*self._inside, *THIS, "copy", str(self._source), str(folder)])
+            _sure([*self._inside, *THIS, "copy", str(self._first), str(folder)])
         machine = Machine(number, folder, self._inside)
         self._running.append(machine)
         machine.start()
@@ -323,6 +342,8 @@ class Machines:
             self.remove(machine)
         self._running.clear()
         if self._memory is not None:
+            if self._made:
+                self._keep_on_disk()
             ended(self._memory)
         with suppress(OSError):
             # Only where nobody has a demonstration.
