@@ -43,9 +43,20 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._store import no
 
 # In parallel restores each session would ask for shared memory of its own, which a container has little of.
 _RESTORE_OPTIONS = "-c max_parallel_maintenance_workers=0 -c lock_timeout=0 -c statement_timeout=0"
-_RESTORE = """
+# A dump's event triggers come before the last of its statements, the REFRESH of materialized views, and would act on
+# them: they are restored when all else is.
+_RESTORE = r"""
 umask 077
-pg_restore --exit-on-error --jobs="$1" --no-password --dbname="$2" "$DUMP"
+triggers='^[0-9]+; [0-9]+ [0-9]+ ((COMMENT|SECURITY LABEL) - )?EVENT TRIGGER '
+entries=$(pg_restore --list "$DUMP")
+restore() {
+  pg_restore --exit-on-error --no-password --dbname="$1" --use-list=/dev/stdin "$DUMP" --jobs="$2"
+}
+printf '%s\n' "$entries" | grep -vE "$triggers" | restore "$2" "$1"
+last=$(printf '%s\n' "$entries" | grep -E "$triggers" || true)
+if [ -n "$last" ]; then
+  printf '%s\n' "$last" | restore "$2" 1
+fi
 """
 _SCHEMA = """
 umask 077

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -293,7 +294,12 @@ def test_what_relies_on_a_search_path_that_a_restore_empties_is_an_error(setup: 
 def test_an_event_trigger_that_forbids_ddl_is_no_hindrance(setup: RestoreSetup) -> None:
     setup.server.sql("CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'")
     setup.server.sql("CREATE EVENT TRIGGER forbidden ON ddl_command_start EXECUTE FUNCTION forbid()")
-    assert setup.restore("swapped", id=setup.point())["set_aside"]
+    setup.server.sql("COMMENT ON EVENT TRIGGER forbidden IS 'ask first'")
+    # One statement after the other, the trigger comes before the materialized view's REFRESH.
+    assert setup.restore("swapped", id=setup.point(), jobs=1)["set_aside"]
+    kept = "SELECT evtname, evtenabled, obj_description(oid, 'pg_event_trigger') FROM pg_event_trigger"
+    assert setup.server.sql(kept) == [("forbidden", "O", "ask first")]
+    assert setup.server.sql("SELECT count(*) > 0 FROM turnover") == [(True,)]
 
 
 def test_check_mode_looks_and_changes_nothing(setup: RestoreSetup) -> None:
@@ -509,15 +515,30 @@ def test_a_run_that_is_killed_while_restoring_is_swept_and_converges(setup: Rest
 def test_a_server_that_is_killed_while_restoring_leaves_nothing_behind(setup: RestoreSetup) -> None:
     point = setup.point()
     database = setup.database
+    killing: list[threading.Thread] = []
 
-    def kill(step: str) -> None:
-        if step == "restored":
-            # No session notices at once; the whole server starts again.
-            [(pid,)] = setup.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
-            postgres.docker("exec", "--user=0", setup.server.name, "sh", "-c", f"kill -9 {pid}; sleep 0.2")
+    def kill() -> None:
+        # pg_restore has come to its first statement when the copy's event trigger sleeps in it.
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        end = time.monotonic() + 60
+        while setup.server.sql(asleep, "postgres") != [(1,)] and time.monotonic() < end:
+            time.sleep(0.05)
+        [(pid,)] = setup.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'", "postgres")
+        # The whole server starts again.
+        postgres.docker("exec", "--user=0", setup.server.name, "kill", "-9", str(pid))
 
-    with pytest.raises((RestoreError, _pgtools.ToolError, DatabaseError)):
-        _restore.prepare(database, point, progress=kill)
+    def hold(step: str) -> None:
+        if step == "made":
+            [copy] = setup.server.databases() - {"postgres", "shop"}
+            body = "'BEGIN PERFORM pg_sleep(600); END'"
+            setup.server.sql(f"CREATE FUNCTION sleep() RETURNS event_trigger LANGUAGE plpgsql AS {body}", copy)
+            setup.server.sql("CREATE EVENT TRIGGER asleep ON ddl_command_start EXECUTE FUNCTION sleep()", copy)
+            killing.append(threading.Thread(target=kill))
+            killing[0].start()
+
+    with pytest.raises(_pgtools.ToolError, match="pg_restore of restore point"):
+        _restore.prepare(database, point, progress=hold)
+    killing[0].join()
     setup.server.wait()
     assert setup.server.databases() == {"postgres", "shop"}
     assert setup.restore("swapped", id=point)["set_aside"]
