@@ -160,6 +160,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
             subprocess.run(["docker", "rmi", "--force", *tags], capture_output=True)
 
 
+@pytest.mark.thorough
 def test_the_tutorial_as_it_is_written(reader: Reader) -> None:
     assert all(f"{name}=" in parts()[0].text for name in NAMES), "the first block sets what a reader may set"
     screens: dict[str, str] = {}

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support import application, application_state
 
 # Requests a second of the client.
-RATE = 40
+RATE = 10
 
 
 @dataclass(frozen=True)

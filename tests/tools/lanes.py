@@ -21,6 +21,7 @@ from machines import LAB, ROOT, Machine, Machines, NoMachine
 
 # What a command that is ended has to tell, and to clean up (seconds).
 GRACE = 45.0
+PAYLOADS = Path(__file__).resolve().parent / "payloads"
 KEEP = (sys.executable, "tests/support/application_keep.py")
 # What needs no machine leaves the processors to the making of the machines, for which all others wait.
 BESIDE = ("nice", "--adjustment=10")
@@ -199,6 +200,8 @@ class Lanes:
         argv = [word.replace(jobs.RESULTS, report) for word in job.argv]
         environment = {name: word.replace(jobs.RESULTS, report) for name, word in job.environment.items()}
         environment["ROLLBACK_TESTS_RESULTS"] = f"{path}.cases"
+        if job.machine:
+            environment.update(PYTHONPATH=str(PAYLOADS), ROLLBACK_TESTS_PAYLOADS=str(self.results / "payloads"))
         began = time.monotonic()
         self.say(f"{job.name} …")
         command = self._there(argv, machine) if job.machine else [*BESIDE, *argv]
