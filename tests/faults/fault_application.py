@@ -42,7 +42,7 @@ class Load:
         entries = [json.loads(line) for line in lines if line.endswith("\n")]
         return [entry["key"] for entry in entries if entry["kind"] == "write" and 200 <= entry["status"] < 400]
 
-    def until(self, more: int, seconds: float = 20) -> None:
+    def until(self, more: int, seconds: float = 60) -> None:
         """Wait until ``more`` further writes were acknowledged."""
         wanted = len(self.acknowledged) + more
         application.wait_until(lambda: len(self.acknowledged) >= wanted, f"{more} writes are acknowledged", seconds)

@@ -179,7 +179,7 @@ def test_a_running_project_is_healthy_by_derived_checks() -> None:
 def test_the_verdict_waits_for_the_minimum_healthy_time() -> None:
     result = assess(successes=1, min_healthy=1.5)
     assert result["verdict"] == "healthy"
-    assert 1.5 <= result["took"] < 4
+    assert result["took"] >= 1.5
 
 
 def test_a_stopped_dependency_explains_what_needs_it(compose: Compose) -> None:
@@ -207,11 +207,11 @@ def test_one_replica_with_a_wrong_image_is_found(images: dict[str, str]) -> None
         f"{NAME}:bad", "/bin/sleep", "100000",
     )  # fmt: skip
     try:
-        result = assess(images=wanted, derive="never", fail_fast=True)
+        result = assess(images=wanted, derive="never", fail_fast=True, deadline=600)
     finally:
         run("docker", "rm", "--force", box)
     assert result["verdict"] == "unhealthy"
-    assert result["took"] < 5, "a wrong image does not become right by waiting"
+    assert result["took"] < 300, "a wrong image does not become right by waiting"
     assert f"worker runs the wrong image in 1 of 3 containers ({NAME}-worker-3:" in result["reasons"][0]
 
 
@@ -254,9 +254,9 @@ def test_a_health_check_that_has_not_answered_yet_is_no_data(compose: Compose) -
 
 
 def test_a_project_without_containers_is_inconclusive() -> None:
-    result = assess(application=f"{NAME}-nothing", deadline=60)
+    result = assess(application=f"{NAME}-nothing", deadline=600)
     assert result["verdict"] == "inconclusive"
-    assert result["took"] < 5, "there is nothing to wait for"
+    assert result["took"] < 300, "there is nothing to wait for"
 
 
 def test_a_declared_service_without_containers_is_unhealthy() -> None:
@@ -283,7 +283,7 @@ def test_an_engine_that_hangs_does_not_hold_the_call(
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
         result = assess(containers={"services": ["a", "b"]}, derive=derive, deadline=2)
     assert result["verdict"] == "inconclusive"
-    assert result["took"] < 3.5
+    assert result["took"] < 30, "the engine's client alone would wait for a minute"
 
 
 @pytest.mark.usefixtures("compose")
@@ -456,12 +456,12 @@ def test_other_answers(rude: int) -> None:
 def test_a_hanging_probe_does_not_hold_the_call_past_the_deadline(web: str, silent: int) -> None:
     result = assess(
         checks=[
-            {"type": "http", "url": f"http://127.0.0.1:{silent}/", "name": "hangs", "timeout": 60},
+            {"type": "http", "url": f"http://127.0.0.1:{silent}/", "name": "hangs", "timeout": 600},
             {"type": "http", "url": f"{web}/ok", "name": "answers"},
         ],
         deadline=1.5,
     )
-    assert result["took"] < 2.5
+    assert result["took"] < 300
     assert result["verdict"] == "inconclusive"
     assert {probe["name"]: probe["verdict"] for probe in result["probes"]} == {
         "hangs": "inconclusive", "answers": "healthy",

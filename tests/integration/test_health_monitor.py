@@ -93,12 +93,12 @@ def test_no_door_no_request() -> None:
 
 
 def test_what_does_not_answer_has_failed_and_what_is_cut_off_has_not(web: Web) -> None:
-    started = time.monotonic()
     slow = _traffic.summarise(_burst.burst(doors(web.at("/hang"), timeout=0.5), 4, 3.0))
     assert (slow.requests, slow.failed, slow.p95) == (4, 4, None)
-    cut = _traffic.summarise(_burst.burst(doors(web.at("/hang"), timeout=20.0), 4, 0.5))
+    started = time.monotonic()
+    cut = _traffic.summarise(_burst.burst(doors(web.at("/hang"), timeout=60.0), 4, 0.5))
     assert (cut.requests, cut.unobserved, cut.error_rate) == (0, 4, None)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_a_closed_port_has_failed_and_an_unknown_name_says_nothing() -> None:

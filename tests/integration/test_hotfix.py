@@ -77,14 +77,14 @@ def test_a_feature_is_turned_off_and_on_again_when_that_did_not_help(at_v1: str,
         assert "feature switch" in steps(report)
 
         back = application.playbook(
-            "feature-switch", rollback_feature="pages", rollback_health_deadline=5, rollback_feature_switches=switches
+            "feature-switch", rollback_feature="pages", rollback_health_deadline=15, rollback_feature_switches=switches
         )
         assert back.rc == 2, back.screen
         assert "Afterwards the feature was switched back" in back.text
         application.wait_until(lambda: not application.unhealthy(), "the frontend runs again")
         assert application.reports()[-1]["outcome"] == "failed"
 
-        stuck: dict[str, Any] = {"rollback_feature": "stuck", "rollback_health_deadline": 5}
+        stuck: dict[str, Any] = {"rollback_feature": "stuck", "rollback_health_deadline": 15}
         left = application.playbook("feature-switch", rollback_feature_switches=switches, **stuck)
         assert left.rc == 2, left.screen
         assert "The feature could NOT be switched back, and is off: What happened: stuck could not be" in left.text
@@ -144,7 +144,7 @@ def test_a_value_with_which_nothing_starts_is_taken_back_by_itself(at_v1: str) -
     done = application.playbook(
         "hotfix-deploy",
         rollback_deploy_env={"DATABASE_HOST": "no such host"},
-        rollback_health_deadline=8,
+        rollback_health_deadline=15,
     )
     assert done.rc == 2, done.screen
     assert "What ran before was put back" in done.text

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.application
 SHORT: dict[str, Any] = {"rollback_monitor_window": 6, "rollback_monitor_interval": 1, "monitor_slice": 2}
 # Three rounds are what an error rate needs to be believed.
 BRIEF: dict[str, Any] = {**SHORT, "rollback_monitor_window": 3}
-LONG: dict[str, Any] = {**SHORT, "rollback_monitor_window": 60}
+LONG: dict[str, Any] = {**SHORT, "rollback_monitor_window": 600}
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_release_that_goes_bad_in_the_middle_and_a_rollback_meanwhile(web: rec
         assert other["interrupted"] == []
         application.module("rollback_run", state="finished", run=other["run"])
         application.lab("deploy", "http-500", "--no-wait")
-        screen, _errors = watching.communicate(timeout=90)
+        screen, _errors = watching.communicate(timeout=300)
     assert watching.returncode == 2, screen
     told = " ".join(screen.split())
     assert "Go back to a good release with quick-rollback.yml" in told
@@ -162,7 +162,7 @@ def test_a_release_that_goes_bad_in_the_middle_and_a_rollback_meanwhile(web: rec
     seen = [step for step in report["steps"] if step["step"] == "monitor"]
     assert seen[0]["verdict"] == "healthy"
     assert seen[-1]["failed"] > 0 or seen[-1]["verdict"] == "unhealthy"
-    assert seen[-1]["elapsed"] < 50, "it ended before its window"
+    assert seen[-1]["elapsed"] < 300, "it ended before its window"
     (text,) = web.texts()
     assert "schedgen is unhealthy" in text
     assert report["run"] in text

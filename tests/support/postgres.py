@@ -303,7 +303,7 @@ class Writer(threading.Thread):
         self.until(5)
         return self
 
-    def until(self, more: int, seconds: float = 20) -> None:
+    def until(self, more: int, seconds: float = 60) -> None:
         """Wait until ``more`` further rows were acknowledged."""
         wanted, end = len(self.acknowledged) + more, time.monotonic() + seconds
         while len(self.acknowledged) < wanted:
