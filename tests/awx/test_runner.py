@@ -18,7 +18,7 @@ from typing import Any
 import ansible_runner
 import pytest
 import yaml
-from support import repository
+from support import interpreter, repository
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -79,7 +79,7 @@ def job(
     for name in ("inventory", "env"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "inventory" / "hosts").write_text(
-        f"localhost ansible_connection=local ansible_python_interpreter={sys.executable}\n"
+        f"localhost ansible_connection=local ansible_python_interpreter={interpreter.PYTHON}\n"
     )
     given = {
         "awx_user_name": "somebody",

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.modules import postgresql_restore
 from fault_table import Fault, Seen
-from support import migrations, postgres
+from support import interpreter, migrations, postgres
 
 SEED = "seed"
 # Marks are a database's comment: these words and JSON.
@@ -115,7 +114,7 @@ class Target:
 
     def command(self, arguments: dict[str, Any], *, detached: bool) -> list[str]:
         """Return the operation's command line; ``detached`` under async, as the roles do: it belongs to the host."""
-        local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+        local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={interpreter.PYTHON}"]
         under_async = ["-B", "600", "-P", "1"] if detached else []
         wanted = ["-m", f"schedgen.rollback.{self.module}", "-a", json.dumps(arguments)]
         return ["ansible", "localhost", *local, *under_async, *wanted]

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from ansible_collections.schedgen.rollback.plugins.module_utils import _checks, _compose
 from ansible_collections.schedgen.rollback.plugins.modules import compose_project_info
+from support import interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = f"discover-test-{os.getpid()}"
@@ -192,7 +193,7 @@ def discover(folder: Path, *arguments: str, inventory: str = "localhost,") -> Do
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", inventory, str(ROOT / "discover.yml")]
     values = {
         "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
+        "ansible_python_interpreter": interpreter.PYTHON,
         "rollback_discover_projects": [NAME],
     }
     done = subprocess.run(

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.schedgen.rollback.plugins.modules import health_info
+from support import interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = f"health-test-{os.getpid()}"
@@ -681,7 +682,7 @@ def test_a_database_that_comes_back_becomes_healthy(server: Server, database: di
 def by_ansible(arguments: dict[str, Any], *options: str) -> tuple[int, str]:
     command = [
         shutil.which("ansible") or str(Path(sys.executable).parent / "ansible"), "localhost", "--connection", "local",
-        "--extra-vars", json.dumps({"ansible_python_interpreter": sys.executable}), "--module-name",
+        "--extra-vars", json.dumps({"ansible_python_interpreter": interpreter.PYTHON}), "--module-name",
         "schedgen.rollback.health_info", "--args", json.dumps({"application": NAME, **arguments}), *options,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import repository
+from support import interpreter, repository
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -145,7 +145,12 @@ def test_a_clone_resolves_the_modules(clone: Path, home: Path) -> None:
     play = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]
     (clone / "modules.yml").write_text(json.dumps(play))
     done = ansible(
-        "ansible-playbook", "modules.yml", "-e", f"ansible_python_interpreter={sys.executable}", cwd=clone, home=home
+        "ansible-playbook",
+        "modules.yml",
+        "-e",
+        f"ansible_python_interpreter={interpreter.PYTHON}",
+        cwd=clone,
+        home=home,
     )
     (clone / "modules.yml").unlink()
     assert done.returncode == 0, done.stdout + done.stderr

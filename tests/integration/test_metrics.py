@@ -26,7 +26,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils._manifest import
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._metrics import PREFIX
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
-from support import monitoring
+from support import interpreter, monitoring
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "shop"
@@ -90,7 +90,7 @@ def ansible(playbook: Path, *options: str, **variables: Any) -> subprocess.Compl
             *options,
             "-e",
             json.dumps(
-                {"ansible_python_interpreter": sys.executable, "rollback_application": APPLICATION, **variables}
+                {"ansible_python_interpreter": interpreter.PYTHON, "rollback_application": APPLICATION, **variables}
             ),
         ],
         env={

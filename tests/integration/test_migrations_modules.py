@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils import _postgres, _schema
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
+from support import interpreter
 from support.migrations import (
     ROOT,
     SERVER,
@@ -291,7 +291,7 @@ def test_the_role(project: MigrationProject, images: dict[str, str], tmp_path: P
         "rollback_code_services": ["backend"],
         "rollback_to": point,
         "migration_revert_rehearse": False,
-        "ansible_python_interpreter": sys.executable,
+        "ansible_python_interpreter": interpreter.PYTHON,
     }
     done = subprocess.run(
         ["ansible-playbook", "-i", "localhost,", "-e", json.dumps(variables), str(play)],

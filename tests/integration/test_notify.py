@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import receivers
+from support import interpreter, receivers
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = """
@@ -51,7 +51,7 @@ class Ran:
 
 
 def ansible(path: Path, *options: str, **variables: Any) -> Ran:
-    given = {"ansible_python_interpreter": sys.executable, "rollback_application": "shop", **variables}
+    given = {"ansible_python_interpreter": interpreter.PYTHON, "rollback_application": "shop", **variables}
     started = time.monotonic()
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), str(path), "-i", "app1,", "-c", "local", *options,

@@ -29,7 +29,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
-from support import postgres
+from support import interpreter, postgres
 from support.postgres_restore import LIVE_PROPERTIES, RestoreSetup, fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -592,7 +592,7 @@ def playbook(setup: RestoreSetup, name: str, *options: str, **variables: Any) ->
         "rollback_migration_tool": "none",
         "rollback_code_services": ["postgres"],
         "rollback_health_deadline": 20,
-        "ansible_python_interpreter": sys.executable,
+        "ansible_python_interpreter": interpreter.PYTHON,
         **variables,
     }
     program = str(Path(sys.executable).with_name("ansible-playbook"))

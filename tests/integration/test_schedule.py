@@ -22,7 +22,7 @@ import pytest
 from ansible_collections.schedgen.rollback.plugins.module_utils._store import Store
 from schedgen_lab import engine
 from schedgen_lab.settings import SUPPORT_IMAGES
-from support import application, booted_host, receivers
+from support import application, booted_host, interpreter, receivers
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "shop.one"
@@ -66,7 +66,7 @@ class ControllerFolders:
         self.variables.write_text(
             json.dumps(
                 {
-                    "ansible_python_interpreter": sys.executable,
+                    "ansible_python_interpreter": interpreter.PYTHON,
                     "rollback_application": APPLICATION,
                     "rollback_state_dir": str(self.folder / "state"),
                     "rollback_project_src": str(self.folder / "none"),

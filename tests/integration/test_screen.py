@@ -17,6 +17,7 @@ import ansible_runner
 import pexpect  # type: ignore[import-untyped]
 import pytest
 import yaml
+from support import interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACK = "schedgen.rollback.rollback_timeline"
@@ -90,7 +91,7 @@ def run(
     **play: object,
 ) -> Seen:
     command = [
-        str(PLAYBOOK), "-i", inventory, "-e", f"ansible_python_interpreter={sys.executable}",
+        str(PLAYBOOK), "-i", inventory, "-e", f"ansible_python_interpreter={interpreter.PYTHON}",
         *(() if "-c" in arguments else ("-c", "local")), *arguments, str(write(folder, tasks, **play)),
     ]  # fmt: skip
     done = subprocess.run(
@@ -167,7 +168,7 @@ def test_a_play_that_guards_on_the_controller_is_no_host_of_the_run(tmp_path: Pa
             ]
         )
     )
-    command = [str(PLAYBOOK), "-i", "app1,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    command = [str(PLAYBOOK), "-i", "app1,", "-c", "local", "-e", f"ansible_python_interpreter={interpreter.PYTHON}"]
     done = subprocess.run(
         [*command, str(tmp_path / "guard.yml")],
         capture_output=True, text=True, check=False, timeout=120, env=environment(tmp_path),
@@ -292,7 +293,7 @@ def test_an_unreachable_host_where_any_error_is_fatal_has_the_code_that_is_print
     hosts = tmp_path / "hosts.yml"
     lost = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     hosts.write_text(yaml.safe_dump({"all": {"hosts": {"app1": {"ansible_connection": "local"}, "app2": lost}}}))
-    command = [str(PLAYBOOK), "-i", str(hosts), "-e", f"ansible_python_interpreter={sys.executable}"]
+    command = [str(PLAYBOOK), "-i", str(hosts), "-e", f"ansible_python_interpreter={interpreter.PYTHON}"]
     path = write(tmp_path, [task("Ping", "ping"), task("Again", "ping")], any_errors_fatal=True)
     done = subprocess.run(
         [*command, str(path)], capture_output=True, text=True, check=False, timeout=120, env=environment(tmp_path)
@@ -453,7 +454,7 @@ def test_warnings_are_kept(tmp_path: Path) -> None:
 
 
 def terminal(folder: Path, tasks: list[dict[str, object]], width: int) -> Any:
-    command = ["-i", "app1,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    command = ["-i", "app1,", "-c", "local", "-e", f"ansible_python_interpreter={interpreter.PYTHON}"]
     full = environment(folder, TERM="xterm", ANSIBLE_NOCOLOR="1")
     del full["COLUMNS"]
     path = write(folder, tasks)
@@ -510,7 +511,7 @@ def test_ansible_runner(tmp_path: Path, original: bool) -> None:
         private_data_dir=str(tmp_path),
         playbook="play.yml",
         inventory={"all": {"hosts": {"app1": {"ansible_connection": "local"}}}},
-        extravars={"ansible_python_interpreter": sys.executable},
+        extravars={"ansible_python_interpreter": interpreter.PYTHON},
         envvars={key: value for key, value in settings.items() if key.startswith(("ANSIBLE_", "SCHEDGEN_"))},
         settings={"suppress_ansible_output": True},
         quiet=True,

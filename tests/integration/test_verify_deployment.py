@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = """
@@ -56,7 +57,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def verify(url: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     given = {
-        "ansible_python_interpreter": sys.executable,
+        "ansible_python_interpreter": interpreter.PYTHON,
         "rollback_application": "verify-test",
         "rollback_database": "",
         "rollback_code_services": [],
