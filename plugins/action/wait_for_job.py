@@ -20,8 +20,18 @@ ARGUMENTS = {
 }
 
 
-# Seconds before a host that gave no answer is asked again.
+# Seconds before a host that gave no answer is asked again, and before one that is asked for no more than a moment.
 BETWEEN = 5.0
+PAUSE = 2.0
+
+
+def notices_silence(transport: str, options: str) -> bool:
+    """Whether a connection ends by itself when its host is gone in the middle of a question.
+
+    Only then the question may be a long one. ``options`` are what ssh is started with: without ServerAliveInterval it
+    waits until TCP gives up (ssh_config(5)).
+    """
+    return transport == "local" or (transport == "ssh" and "serveraliveinterval" in options.lower())
 
 
 def result_of(
@@ -30,18 +40,20 @@ def result_of(
     interval: float,
     limit: float,
     silence: float,
+    pause: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Ask until the job is over, at most ``limit`` seconds; return what it came to.
 
-    ``ask`` is told how many seconds one question may wait for the end: ``interval``, and no more than are left. Raises
-    AnsibleConnectionFailure for a host that did not answer for ``silence`` seconds.
+    ``ask`` is told how many seconds one question may wait for the end: ``interval``, and no more than are left; none
+    where there is a ``pause`` between questions in its place. Raises AnsibleConnectionFailure for a host that did not
+    answer for ``silence`` seconds.
     """
     begun = answered = clock()
     while True:
         try:
-            told = ask(max(0.0, min(interval, begun + limit - answered)))
+            told = ask(0.0 if pause else max(0.0, min(interval, begun + limit - answered)))
         except AnsibleConnectionFailure as error:
             silent = clock() - answered
             if silent < silence:
@@ -56,6 +68,8 @@ def result_of(
         if told.get("failed"):
             # It gave no answer that can be read; the next one may.
             sleep(min(interval, BETWEEN))
+        elif pause:
+            sleep(pause)
         if answered - begun >= limit:
             return {"failed": True, "msg": f"did not complete within the requested time - {limit:.0f}s"}
 
@@ -86,4 +100,7 @@ class ActionModule(ActionBase):
             )
             return told
 
-        return result_of(ask, **arguments)
+        names = ("ssh_args", "ssh_common_args", "ssh_extra_args") if self._connection.transport == "ssh" else ()
+        options = " ".join(str(self._connection.get_option(name) or "") for name in names)
+        patient = notices_silence(self._connection.transport, options)
+        return result_of(ask, pause=0.0 if patient else PAUSE, **arguments)

@@ -49,13 +49,16 @@ _RESTORE = r"""
 umask 077
 triggers='^[0-9]+; [0-9]+ [0-9]+ ((COMMENT|SECURITY LABEL) - )?EVENT TRIGGER '
 entries=$(pg_restore --list "$DUMP")
+# Names are in the database's encoding, whatever the locale is. No match is no failure: 1, and not more.
+chosen() { printf '%s\n' "$entries" | LC_ALL=C grep -E "$@" || test $? -eq 1; }
+first=$(chosen -v "$triggers")
+last=$(chosen "$triggers")
 restore() {
-  pg_restore --exit-on-error --no-password --dbname="$1" --use-list=/dev/stdin "$DUMP" --jobs="$2"
+  printf '%s\n' "$3" | pg_restore --exit-on-error --no-password --dbname="$1" --jobs="$2" --use-list=/dev/stdin "$DUMP"
 }
-printf '%s\n' "$entries" | grep -vE "$triggers" | restore "$2" "$1"
-last=$(printf '%s\n' "$entries" | grep -E "$triggers" || true)
+restore "$2" "$1" "$first"
 if [ -n "$last" ]; then
-  printf '%s\n' "$last" | restore "$2" 1
+  restore "$2" 1 "$last"
 fi
 """
 _SCHEMA = """

@@ -27,7 +27,8 @@ options:
   interval:
     description:
       - Seconds that one look waits on the host for the end of the job.
-      - Whether the host still answers is known after each look.
+      - Whether the host still answers is known after each look. Over SSH without C(ServerAliveInterval) a host that is
+        gone is not noticed during a look; there, looks do not wait, and follow each other every two seconds.
     type: float
     default: 10
   limit:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.schedgen.rollback.plugins.action.wait_for_job import result_of
+from ansible_collections.schedgen.rollback.plugins.action.wait_for_job import notices_silence, result_of
 from ansible_collections.schedgen.rollback.plugins.modules import wait_for_job as module
 
 WORKS: dict[str, Any] = {"finished": 0, "started": 1}
@@ -21,7 +21,7 @@ HALF: dict[str, Any] = {"failed": True, "msg": "Could not parse job output"}
 LOST: dict[str, Any] = {"failed": True, "msg": "could not find job", "_ansible_parsed": True}
 
 
-def waited(answers: list[Any]) -> tuple[dict[str, Any], float]:
+def waited(answers: list[Any], pause: float = 0.0) -> tuple[dict[str, Any], float]:
     """Return what it came to and after how many seconds; an answer of None is a host that does not answer for ten."""
     now = 0.0
     left = iter(answers)
@@ -40,7 +40,7 @@ def waited(answers: list[Any]) -> tuple[dict[str, Any], float]:
             raise AnsibleConnectionFailure("no route to host")
         return dict(answer)
 
-    told = result_of(ask, interval=20, limit=60, silence=40, sleep=sleep, clock=lambda: now)
+    told = result_of(ask, interval=20, limit=60, silence=40, pause=pause, sleep=sleep, clock=lambda: now)
     return told, now
 
 
@@ -72,6 +72,23 @@ def test_a_host_that_stays_silent_is_not_waited_for() -> None:
 
 
 RUNNING = '{"started": 1, "finished": 0, "ansible_job_id": "j1.2"}'
+
+
+def test_between_questions_that_do_not_wait_there_is_a_pause() -> None:
+    assert waited([WORKS, WORKS, WORKS, DONE], pause=2.0) == (DONE, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("transport", "options", "expected"),
+    [
+        ("local", "", True),
+        ("ssh", "-C -o ControlMaster=auto -o ServerAliveInterval=10", True),
+        ("ssh", "-C -o ControlMaster=auto -o ControlPersist=60s", False),
+        ("docker", "", False),
+    ],
+)
+def test_which_connection_notices_a_host_that_is_gone(transport: str, options: str, expected: bool) -> None:
+    assert notices_silence(transport, options) is expected
 
 
 @pytest.mark.parametrize(
