@@ -93,7 +93,8 @@ def test_a_version_shows_what_it_says(version: str) -> None:
         amounts=sql("SELECT sum(amount) FROM jobs"),
     )
     assert seen == SHOWN[version]
-    assert (seconds > 2.4) == (version == "slow")
+    if version == "slow":
+        assert seconds > 2.4
     assert ("mailer" in services()) == (version == "service-added")
     assert ("object-store" in services()) == (version != "service-removed")
 

@@ -104,7 +104,7 @@ def test_all_go_back_with_a_canary_first(bad_v2: Fleet) -> None:
 
 def test_a_canary_that_fails_stops_the_rest(bad_v2: Fleet) -> None:
     bad_v2[0].healthy(False)
-    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=15)
+    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=30)
     assert done.returncode != 0
     assert versions(bad_v2) == ["v2"] * HOSTS
     assert "Nothing that runs here was touched" in text(done)
@@ -113,7 +113,7 @@ def test_a_canary_that_fails_stops_the_rest(bad_v2: Fleet) -> None:
 @pytest.mark.thorough
 def test_hosts_that_had_switched_stay_or_go_back_as_configured(bad_v2: Fleet) -> None:
     bad_v2[1].healthy(False)
-    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=15)
+    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=30)
     assert done.returncode != 0
     assert versions(bad_v2) == ["v1", "v2", "v2"]
     assert "v1 runs with exactly the planned images" in text(done), done.stdout
@@ -122,7 +122,7 @@ def test_hosts_that_had_switched_stay_or_go_back_as_configured(bad_v2: Fleet) ->
     bad_v2[1].healthy(True)
     bad_v2[2].healthy(False)
     back = {"rollback_partial": "back", "rollback_batches": [1, 1, 1]}
-    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=15, **back)
+    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=30, **back)
     assert done.returncode != 0
     assert versions(bad_v2) == ["v2"] * HOSTS, done.stdout
     assert "v2 runs with exactly the planned images" in text(done), done.stdout
@@ -131,7 +131,7 @@ def test_hosts_that_had_switched_stay_or_go_back_as_configured(bad_v2: Fleet) ->
 @pytest.mark.thorough
 def test_some_may_fail_where_that_is_allowed(bad_v2: Fleet) -> None:
     bad_v2[1].healthy(False)
-    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=15, rollback_max_failed=1)
+    done = bad_v2.playbook("quick-rollback", rollback_health_deadline=30, rollback_max_failed=1)
     assert done.returncode != 0, "a host that failed is told all the same"
     assert versions(bad_v2) == ["v1", "v2", "v1"]
 
@@ -150,7 +150,7 @@ def test_no_host_is_touched_where_one_lacks_what_it_needs(bad_v2: Fleet) -> None
 def test_a_host_whose_power_is_cut_in_the_middle(bad_v2: Fleet) -> None:
     """It is not waited for without end, and a second run brings all to the same end."""
     second = bad_v2[1]
-    with bad_v2.playing("quick-rollback", rollback_health_deadline=15) as running:
+    with bad_v2.playing("quick-rollback", rollback_health_deadline=30) as running:
         second.until(f"grep -q '\"switch\"' {QUICK_JOURNAL}", 120)
         bad_v2.cut_power(second)
         screen, _nothing = running.communicate()
@@ -216,7 +216,7 @@ def test_a_host_that_was_added_later_is_said_to_have_none(bad_v2: Fleet) -> None
 
 def test_a_deployment_begins_with_a_canary_and_goes_back_where_another_host_fails(fleet_at_v1: Fleet) -> None:
     fleet_at_v1[1].sick_with("v2")
-    value = {"rollback_deploy_env": "TAG=v2", "rollback_health_deadline": 15}
+    value = {"rollback_deploy_env": "TAG=v2", "rollback_health_deadline": 30}
     done = fleet_at_v1.playbook("hotfix-deploy", **value)
     assert done.returncode != 0
     assert versions(fleet_at_v1) == ["v1"] * HOSTS, done.stdout
@@ -236,7 +236,7 @@ def test_a_deployment_begins_with_a_canary_and_goes_back_where_another_host_fail
 
 @pytest.mark.thorough
 def test_a_deployment_that_is_there_is_not_made_again_and_all_hosts_know_the_way_back(fleet_at_v1: Fleet) -> None:
-    value = {"rollback_deploy_env": "TAG=v2", "rollback_health_deadline": 15}
+    value = {"rollback_deploy_env": "TAG=v2", "rollback_health_deadline": 30}
     done = fleet_at_v1.playbook("hotfix-deploy", **value)
     assert done.returncode == 0, done.stdout
     same = fleet_at_v1.playbook("hotfix-deploy", **value)
@@ -283,7 +283,7 @@ def test_a_feature_is_switched_once_and_back_where_a_host_is_not_well(fleet_at_v
     assert done.returncode == 0, done.stdout
     assert [host.run("cat /tmp/feature", check=False) for host in fleet_at_v1.hosts] == ["off", "", ""]
     fleet_at_v1[2].healthy(False)
-    back = fleet_at_v1.playbook("feature-switch", rollback_feature_to="on", rollback_health_deadline=15, **asked)
+    back = fleet_at_v1.playbook("feature-switch", rollback_feature_to="on", rollback_health_deadline=30, **asked)
     assert back.returncode != 0
     assert fleet_at_v1[0].run("cat /tmp/feature").split() == ["off", "on", "off"]
     assert "Afterwards the feature was switched back" in text(back)
@@ -294,7 +294,7 @@ def test_all_go_along_the_tree_together(bad_v2: Fleet) -> None:
     for host in bad_v2.hosts:
         host.sick_with("v2")
         host.until("docker ps --filter health=unhealthy --quiet | grep -q .")
-    done = bad_v2.playbook("rollback", rollback_health_deadline=15)
+    done = bad_v2.playbook("rollback", rollback_health_deadline=30)
     assert done.returncode == 0, done.stdout
     assert versions(bad_v2) == ["v1"] * HOSTS
 
@@ -385,7 +385,7 @@ def test_what_was_stopped_runs_again_when_the_database_is_put_back(damaged: Flee
 
 def test_a_host_that_fails_after_the_database_stays_stopped_and_a_second_run_brings_it_back(damaged: Fleet) -> None:
     damaged[2].healthy(False)
-    done = damaged.playbook("full-rollback", rollback_health_deadline=15, **SURE)
+    done = damaged.playbook("full-rollback", rollback_health_deadline=30, **SURE)
     assert done.returncode != 0
     assert "stay stopped" in text(done)
     assert versions(damaged)[1:] == ["v1", ""]
@@ -400,7 +400,7 @@ def test_a_host_that_fails_after_the_database_stays_stopped_and_a_second_run_bri
 @pytest.mark.thorough
 def test_a_rollback_that_needed_two_runs_on_one_host_is_undone(damaged: Fleet) -> None:
     damaged[2].healthy(False)
-    assert damaged.playbook("full-rollback", rollback_health_deadline=15, **SURE).returncode != 0
+    assert damaged.playbook("full-rollback", rollback_health_deadline=30, **SURE).returncode != 0
     damaged[2].healthy(True)
     assert damaged.playbook("full-rollback", **SURE).returncode == 0
     undone = damaged.playbook("undo-rollback", rollback_confirm="yes")
@@ -510,7 +510,7 @@ def test_a_deployment_applies_migrations_once_and_from_one_host(damaged: Fleet) 
         "rollback_migration_apply_command": ["python3", "-c", APPLY],
         "rollback_deploy": "web=v2",
         "rollback_deploy_migrations": "before",
-        "rollback_health_deadline": 15,
+        "rollback_health_deadline": 30,
     }
     damaged.write_inventory()
     try:

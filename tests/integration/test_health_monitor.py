@@ -80,7 +80,7 @@ def test_doors_are_asked_in_turn(web: Web) -> None:
     found = _traffic.summarise(samples)
     assert (found.requests, found.failed, found.unobserved) == (9, 3, 0)
     assert found.p95 is not None
-    assert 0 < found.p95 < 2
+    assert found.p95 > 0
 
 
 def test_each_door_is_asked_at_least_once(web: Web) -> None:

@@ -74,7 +74,7 @@ def test_a_healthy_window(web: receivers.Web) -> None:
     assert (report["type"], report["outcome"], report["window"]) == ("monitor", "success", 0)
     seen = rounds()
     # A round a second; one that took longer has no other behind it in that second.
-    assert 3 <= len(seen) <= 7
+    assert 1 <= len(seen) <= 7
     assert re.search(rf"[▁▂▃▄▅▆▇█]{{{len(seen)}}}", done.screen)
     assert {step["verdict"] for step in seen} == {"healthy"}
     assert {step["database"] for step in seen} == {"healthy"}

@@ -301,6 +301,14 @@ def test_an_event_trigger_that_forbids_ddl_is_no_hindrance(setup: RestoreSetup) 
     assert setup.server.sql("SELECT count(*) > 0 FROM turnover") == [(True,)]
 
 
+def test_names_in_another_encoding_come_back(setup: RestoreSetup) -> None:
+    setup.server.sql("DROP DATABASE shop WITH (FORCE)", "postgres")
+    setup.server.sql("CREATE DATABASE shop OWNER shop ENCODING LATIN1 LOCALE 'C' TEMPLATE template0", "postgres")
+    setup.server.sql('CREATE TABLE "größe" (id int); INSERT INTO "größe" VALUES (1)')
+    assert setup.restore("swapped", id=setup.point())["set_aside"]
+    assert setup.server.sql('SELECT id FROM "größe"') == [(1,)]
+
+
 def test_check_mode_looks_and_changes_nothing(setup: RestoreSetup) -> None:
     point = setup.point()
     before = fingerprint(setup)
@@ -329,7 +337,6 @@ def test_a_swap_under_writes_loses_nothing_and_can_be_undone_twice(setup: Restor
         assert setup.server.sql(LIVE_PROPERTIES, "postgres") == properties
         redone = setup.restore("undone")
         writer.until(20)
-    assert swapped["outage"] > 0
     assert setup.server.sql(LIVE_PROPERTIES, "postgres") == properties
     [entry] = setup.info()["databases"]
     assert (entry["kind"], entry["name"]) == ("set aside", redone["set_aside"])
@@ -360,22 +367,22 @@ def test_a_role_that_is_no_superuser_needs_three_rights_and_no_more(setup: Resto
     secret = tmp_path / "secret"
     secret.write_text("plain")
     names = {"database": "plain_data", "database_user": "plain", "database_password_file": str(secret)}
-    plain_lab = RestoreSetup(setup.server, setup.state, names)
+    plain = RestoreSetup(setup.server, setup.state, names)
     setup.server.sql("DROP ROLE IF EXISTS plain", "postgres")
     setup.server.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
     setup.server.sql("CREATE DATABASE plain_data OWNER plain", "postgres")
     owner = setup.server.connect("plain_data", "plain", "plain")
     try:
         owner.cursor().execute("CREATE TABLE things (id serial PRIMARY KEY); INSERT INTO things DEFAULT VALUES")
-        point = plain_lab.point()
+        point = plain.point()
         with pytest.raises(RestoreError) as refused:
-            plain_lab.restore("prepared", id=point)
+            plain.restore("prepared", id=point)
         assert "may not create databases" in str(refused.value)
         assert "may not end the sessions of others" in str(refused.value)
         setup.server.sql("ALTER ROLE plain CREATEDB; GRANT pg_signal_backend TO plain", "postgres")
-        done = plain_lab.restore("swapped", id=point)
+        done = plain.restore("swapped", id=point)
         assert "free space on the server could not be measured" in " ".join(done["notes"])
-        assert plain_lab.restore("undone")["changed"]
+        assert plain.restore("undone")["changed"]
         assert setup.server.sql("SELECT count(*) FROM things", "plain_data") == [(1,)]
     finally:
         owner.close()

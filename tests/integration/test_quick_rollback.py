@@ -311,7 +311,7 @@ def test_a_target_that_does_not_get_healthy_is_left_again() -> None:
     before = application.running_images()
     done = application.playbook("quick-rollback", rollback_to="never-healthy", rollback_health_deadline=15)
     assert done.rc == 2
-    assert "The switch failed: not healthy after 5 s" in done.text
+    assert "The switch failed: not healthy after 15 s" in done.text
     assert "What ran before was put back" in done.text
     assert application.running_images() == before
     assert git("rev-parse", "HEAD") == git("rev-parse", "http-500^{commit}")

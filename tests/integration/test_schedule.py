@@ -79,7 +79,7 @@ class ControllerFolders:
     def schedule(
         self, *options: str, playbook: str = str(ROOT / "schedule-backups.yml"), collections: str = "", **variables: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run schedule-backups.yml as an operator does, on the folders of this folders."""
+        """Run schedule-backups.yml as an operator does, on these folders."""
         places = {
             "rollback_schedule_unit_dir": str(self.units),
             "rollback_schedule_cron_dir": str(self.cron),

@@ -14,7 +14,7 @@ from pathlib import Path
 from schedgen_lab import engine, images
 from schedgen_lab.settings import SUPPORT_IMAGES
 
-from support import application
+from support import application, interpreter
 from support.fleet import ENGINE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,12 +72,13 @@ class Controller:
 def booted(name: str, *folders: Path) -> Iterator[Controller]:
     """Boot a controller that sees these folders at their own places, and the engine; it is removed at the end."""
     images.ensure_bases(["python"])
-    seen = {Path(sys.prefix), Path(sys.base_prefix), ROOT, *folders, Path(SOCKET)}
+    seen = {path: path for path in (Path(sys.prefix), Path(sys.base_prefix), ROOT, *folders, Path(SOCKET))}
+    seen[Path(interpreter.PYTHON).parents[1]] = Path(sys.prefix)
     engine.docker("rm", "--force", name, check=False)
     engine.docker(
         "run", "--detach", f"--name={name}", "--network=none", "--env=container=docker",
         "--tmpfs=/run", "--tmpfs=/run/lock", *ENGINE, "--volume=/usr:/usr:ro",
-        *(f"--volume={path}:{path}" for path in sorted(seen, key=str)),
+        *(f"--volume={path}:{inside}" for inside, path in sorted(seen.items())),
         "--entrypoint=sh", SUPPORT_IMAGES["python"], "-c", BOOT,
     )  # fmt: skip
     controller = Controller(name)

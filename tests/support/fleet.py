@@ -228,7 +228,7 @@ class Fleet:
             "rollback_config_paths": [".env"],
             "rollback_database": "",
             "rollback_migration_tool": "none",
-            "rollback_health_deadline": 20,
+            "rollback_health_deadline": 120,
             "rollback_report_dir": str(self.folder / "reports"),
         }
         document: dict[str, Any] = {"all": {"hosts": hosts, "vars": variables}}
@@ -337,7 +337,7 @@ class Fleet:
         self.kept.add(name)
 
     def begin_with(self, name: str) -> None:
-        """Give all hosts the records back that were kept, and the database; nothing of the application runs then."""
+        """Give all hosts the records back that were kept, and the database its data; of the rest nothing runs then."""
         first, *others = self.hosts
         if self.hosts[-1].database:
             self.each(lambda host: host.compose("down --timeout 1"), others)

@@ -70,7 +70,7 @@ class MigrationProject:
     """One application. Its containers carry Compose's labels, so that the product takes them for a project."""
 
     def __init__(self, state_dir: Path, *options: str) -> None:
-        self.name = f"migrationbed{os.getpid()}{uuid.uuid4().hex[:6]}"
+        self.name = f"migrations{os.getpid()}{uuid.uuid4().hex[:6]}"
         self.state_dir = state_dir
         self.client = connect()
         self.containers: list[str] = []

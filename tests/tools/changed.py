@@ -20,7 +20,8 @@ from jobs import ROOT, STAGES, Job
 
 # A change of these touches everything.
 EVERYTHING = re.compile(
-    r"^(ansible\.cfg|requirements.*|galaxy\.yml|meta/.*|tests/tools/(constraints|collections)\.txt|"
+    r"^(ansible\.cfg|requirements.*|galaxy\.yml|pyproject\.toml|meta/.*|tests/tools/(constraints|collections)\.txt|"
+    r"tests/tools/(jobs|lanes|machines|payloads/sitecustomize)\.py|"
     r"\.config/molecule/.*|tests/integration/conftest\.py)$"
 )
 # Which of the jobs that read the source a file is read by.
@@ -186,7 +187,7 @@ def chosen(since: str = "") -> tuple[list[Job], list[str]]:
     base = since or (green if record.git("cat-file", "-t", green or "none") == "tree" else "HEAD")
     if not record.git("rev-parse", "--verify", "--quiet", base):
         raise ValueError(f"git knows no {base}")
-    changes = set(record.git("diff", "--name-only", base).splitlines())
+    changes = set(record.git("diff", "--name-only", "--no-renames", base).splitlines())
     changes |= set(record.git("ls-files", "--others", "--exclude-standard").splitlines())
     uses = Uses(repository())
     every = [job for stage in STAGES for job in jobs.jobs_of(stage)]

@@ -36,8 +36,10 @@ LINT = {
     "role-documentation": [PYTHON, "tests/tools/role_docs.py"],
 }
 FAULTS = {"database": False, "migrations": False, "application": True}
-# In seconds: a job that takes longer is ended. Where no run was recorded yet, the longest jobs are known from here.
+# In seconds: a job that takes longer is ended.
 LIMIT = 1500.0
+LIMIT_THOROUGH = 4 * 3600.0
+# In seconds: where no run was recorded yet, the longest jobs are known from here.
 SECONDS = {
     "lint/ansible-lint": 120.0,
     "lint/mypy": 60.0,
@@ -267,7 +269,9 @@ def by_pytest(report: Path) -> tuple[Count, list[Tried]]:
         return Count(), []
     count, tried = Count(), []
     for case in ElementTree.parse(report).iter("testcase"):
-        name = f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"
+        place, name = str(case.get("classname")), str(case.get("name"))
+        # A file that cannot be read as tests stands there under its own name.
+        name = f"{place.replace('.', '/')}.py::{name}" if place else f"{name.replace('.', '/')}.py"
         against = [case.find(kind) for kind in ("failure", "error")]
         failures = [str(found.text or found.get("message")) for found in against if found is not None]
         if case.find("skipped") is not None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -56,6 +57,9 @@ class Commands:
             start_new_session=True,
         )
         self._living.add(process.pid)
+        if self.over.is_set():
+            # It was begun while all others were ended.
+            self._interrupt(process.pid)
         try:
             output, _nothing = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -66,19 +70,33 @@ class Commands:
 
     def _end(self, process: subprocess.Popen[str]) -> str:
         """End a command with all it started; return what it still said."""
-        # As from a keyboard, to it alone: pytest then tells what failed, and writes its report.
-        with suppress(ProcessLookupError):
-            os.kill(command_itself(process.pid), signal.SIGINT)
+        self._interrupt(process.pid)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(subprocess.TimeoutExpired):
                 return process.communicate(timeout=GRACE)[0] or ""
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
-        return process.communicate()[0] or ""
+        with suppress(subprocess.TimeoutExpired):
+            # What left the group may hold the pipe for ever.
+            return process.communicate(timeout=GRACE)[0] or ""
+        return ""
+
+    @staticmethod
+    def _interrupt(pid: int) -> None:
+        """Interrupt a command as from a keyboard, it alone: pytest then cleans up, and tells what failed."""
+        with suppress(ProcessLookupError):
+            os.kill(command_itself(pid), signal.SIGINT)
 
     def stop(self) -> None:
         """End what runs, and begin nothing more."""
         self.over.set()
+        for pid in list(self._living):
+            self._interrupt(pid)
+        later = threading.Timer(GRACE, self._terminate)
+        later.daemon = True
+        later.start()
+
+    def _terminate(self) -> None:
         for group in list(self._living):
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGTERM)
@@ -104,7 +122,8 @@ class Queue:
         """Return a job that is begun now; None when there is none left, or none for this lane.
 
         While the machines are made, what needs none goes first. Where the application runs already, what works on it
-        goes first. With ``one_application`` only one such job runs at a time, until :meth:`free_application`.
+        goes first. With ``one_application`` only one such job runs at a time, until :meth:`free_application`, and one
+        runs whenever there is any: all together they take the longest.
         """
         with self._lock:
             allowed = [
@@ -112,7 +131,7 @@ class Queue:
             ]
             # Where nothing else is left, a lane waits for the machines.
             ready = [job for job in allowed if machines_ready or not job.machine] or allowed
-            liked = [job for job in ready if job.application == application_up] or ready
+            liked = [job for job in ready if job.application == (one_application or application_up)] or ready
             if not liked:
                 return None
             job = liked[0]
@@ -138,10 +157,16 @@ class Lanes:
     """Runs jobs in lanes and gives out what came of each."""
 
     def __init__(
-        self, queue: Queue, commands: Commands, results: Path, say: Callable[[str], None], machines: Machines | None
+        self,
+        queue: Queue,
+        commands: Commands,
+        results: Path,
+        say: Callable[[str], None],
+        machines: Machines | None,
+        limit: float = jobs.LIMIT,
     ) -> None:
         self.queue, self.commands, self.results, self.say = queue, commands, results, say
-        self.machines = machines
+        self.machines, self.limit = machines, limit
         self.outcomes: list[Outcome] = []
 
     def run(self) -> list[Outcome]:
@@ -161,7 +186,7 @@ class Lanes:
     def _lane(self, number: int) -> None:
         machine: Machine | None = None
         application_up = False
-        while not self.commands.over.is_set() and time.monotonic() < self.commands.end:
+        while not self._is_over():
             job = self.queue.take(
                 machines_ready=self.machines is None or self.machines.ready,
                 application_up=application_up,
@@ -175,15 +200,18 @@ class Lanes:
                 continue
             try:
                 if job.machine and self.machines is not None and machine is None:
-                    machine = self.machines.one(number)
+                    machine = self.machines.one(number, self._is_over)
                 if job.machine and application_up and not job.application:
                     # Its health checks would take time from others.
                     self.commands.run(self._there([sys.executable, str(LAB), "down"], machine), 120)
                     application_up = False
                 outcome = self._work(job, machine)
                 application_up = application_up or job.application
-            except (NoMachine, OSError) as error:
+            except NoMachine as error:
                 outcome = jobs.outcome(job, 1, f"there is no machine for it: {error}", 0, self.results / "none")
+            except Exception:
+                # Whatever it is, the job has failed, and the lane goes on.
+                outcome = jobs.outcome(job, 1, traceback.format_exc(), 0, self.results / "none")
             self.outcomes.append(outcome)
             if self.machines is None and job.application:
                 self.queue.free_application()
@@ -191,6 +219,9 @@ class Lanes:
                 # What it has left running there would be in the way of the next one.
                 self.machines.remove(machine)
                 machine, application_up = None, False
+
+    def _is_over(self) -> bool:
+        return self.commands.over.is_set() or time.monotonic() >= self.commands.end
 
     def _there(self, argv: Sequence[str], machine: Machine | None) -> list[str]:
         return machine.command(argv) if machine is not None else list(argv)
@@ -201,12 +232,12 @@ class Lanes:
         argv = [word.replace(jobs.RESULTS, report) for word in job.argv]
         environment = {name: word.replace(jobs.RESULTS, report) for name, word in job.environment.items()}
         environment["ROLLBACK_TESTS_RESULTS"] = f"{path}.cases"
-        if job.machine:
-            environment.update(PYTHONPATH=str(PAYLOADS), ROLLBACK_TESTS_PAYLOADS=str(self.results / "payloads"))
+        if self.machines is not None:
+            environment.update(PYTHONPATH=str(PAYLOADS), ROLLBACK_TESTS_PAYLOADS=str(self.machines.payloads))
         began = time.monotonic()
         self.say(f"{job.name} …")
         command = self._there(argv, machine) if job.machine else [*BESIDE, *argv]
-        code, said = self.commands.run(command, jobs.LIMIT, environment)
+        code, said = self.commands.run(command, self.limit, environment)
         Path(f"{path}.log").write_text(said)
         outcome = jobs.outcome(job, code, said, time.monotonic() - began, path)
         told = f"{job.name}: {outcome.count} in {outcome.seconds:.0f} s"

@@ -20,6 +20,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -41,12 +42,21 @@ TEMPLATE = FOLDER / "template"
 # bytes; the second is what programs need besides.
 MEMORY = FOLDER / "memory"
 MEMORY_NEEDED, MEMORY_LEFT = 10 << 30, 6 << 30
+# Addresses, names of cables and groups are this host's: of all its clones, one has machines at a time.
+LOCK = Path(tempfile.gettempdir()) / "rollback-tests.lock"
 # Beside the template: what it was built of, and of what the state was made that is kept there.
 BUILT, KEPT = FOLDER / "built-of", FOLDER / "kept-of"
 GROUPS = Path("/sys/fs/cgroup")
 GROUP = "rollback-tests"
 # The machines' networks, four addresses each.
 NETWORK = "10.213.37"
+# What this machine's packet filter is told, so that the others reach the networks that this one reaches.
+RULES = [
+    ["--table", "nat", "--append", "POSTROUTING", "--source", f"{NETWORK}.0/24", "--jump", "MASQUERADE"],
+    ["--table", "filter", "--insert", "FORWARD", "--source", f"{NETWORK}.0/24", "--jump", "ACCEPT"],
+    ["--table", "filter", "--insert", "FORWARD", "--destination", f"{NETWORK}.0/24", "--jump", "ACCEPT"],
+]
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 # Of file systems on which an engine can lay layers over each other.
 LAYERED = {"ext2/ext3", "xfs", "btrfs"}
 NAMESPACES = [
@@ -156,10 +166,6 @@ class Machine:
             ["route", "add", "default", "via", gateway],
         ):
             _sure([*inside, *words])
-        Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
-        for rule in rules():
-            if _done(["iptables", *rule[:2], "--check", *rule[3:]]).returncode:
-                _sure(["iptables", *rule])
 
     def _addresses(self) -> tuple[str, str]:
         return f"{NETWORK}.{4 * self.number + 1}", f"{NETWORK}.{4 * self.number + 2}"
@@ -176,16 +182,6 @@ class Machine:
         ended(self.process)
         self.process = None
         remove_groups(f"{GROUP}-{self.number}")
-
-
-def rules() -> list[list[str]]:
-    """What this machine's packet filter is told, so that the others reach the networks that this one reaches."""
-    network = f"{NETWORK}.0/24"
-    return [
-        ["--table", "nat", "--append", "POSTROUTING", "--source", network, "--jump", "MASQUERADE"],
-        ["--table", "filter", "--insert", "FORWARD", "--source", network, "--jump", "ACCEPT"],
-        ["--table", "filter", "--insert", "FORWARD", "--destination", network, "--jump", "ACCEPT"],
-    ]
 
 
 def remove_groups(name: str) -> None:
@@ -211,8 +207,15 @@ class Machines:
         # What leads to the folders of the machines, where these are, and where the first one is.
         self._inside: list[str] = []
         self._copies, self._first = FOLDER, TEMPLATE
+        # Whether this machine passed on packets of others before.
+        self._forwarded = ""
         # What was made anew, and has to be written down when the first machine is on the disk.
         self._made: dict[Path, str] = {}
+
+    @property
+    def payloads(self) -> Path:
+        """Where the playbooks of this run keep what Ansible sends to hosts as modules, to have it built once."""
+        return FOLDER / "payloads"
 
     @property
     def ready(self) -> bool:
@@ -226,14 +229,10 @@ class Machines:
         """
         try:
             FOLDER.mkdir(parents=True, exist_ok=True)
-            self._lock = (FOLDER / "lock").open("w")
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self.say("machines: another run of the tests has them; waiting for its end")
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-            for left in FOLDER.glob("[0-9]*"):
-                shutil.rmtree(left)
+            self._lock = self._locked()
+            for left in (*FOLDER.glob("[0-9]*"), self.payloads):
+                shutil.rmtree(left, ignore_errors=True)
+            self._open_ways_out()
             remove_groups(GROUP)
             self._go_into_memory()
             self._made = self._make(keep)
@@ -243,6 +242,31 @@ class Machines:
             self.trouble = str(error) or repr(error)
         finally:
             self._ready.set()
+
+    def _locked(self) -> IO[str]:
+        """Return the lock, when no other run of the tests has it."""
+        lock = LOCK.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.say("machines: another run of the tests has them; waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def _open_ways_out(self) -> None:
+        """Let machines reach the networks that this one reaches."""
+        self._forwarded = FORWARD.read_text()
+        FORWARD.write_text("1\n")
+        for rule in RULES:
+            # Those of a run that was killed are there still.
+            _done(["iptables", *rule[:2], "--delete", *rule[3:]])
+            _sure(["iptables", *rule])
+
+    def _close_ways_out(self) -> None:
+        for rule in RULES:
+            _done(["iptables", *rule[:2], "--delete", *rule[3:]])
+        if self._forwarded:
+            FORWARD.write_text(self._forwarded)
 
     def _make(self, keep: Sequence[str]) -> dict[Path, str]:
         """Make the first machine as far as it has to be made anew; return what was made, each by its mark."""
@@ -313,34 +337,52 @@ class Machines:
             self._inside = ["nsenter", f"--target={self._memory.pid}", "--mount", "--"]
             self._copies, self._first = MEMORY, MEMORY / "template"
 
-    def one(self, number: int) -> Machine:
-        """Return a new machine, a copy of the first, with its engine and registry up. Raises NoMachine."""
-        self._ready.wait()
+    def one(self, number: int, is_over: Callable[[], bool] = lambda: False) -> Machine:
+        """Return a new machine, a copy of the first, with its engine and registry up.
+
+        Raises NoMachine, at once when nobody waits for it any more.
+        """
+        while not self._ready.wait(0.5):
+            if is_over():
+                raise NoMachine("the tests were ended before it was there")
         if self.trouble:
             raise NoMachine(self.trouble)
+        try:
+            return self._one(number)
+        except NoMachine as error:
+            # What starts servers may be too slow once.
+            self.say(f"machines: trying again after {error}")
+            return self._one(number)
+
+    def _one(self, number: int) -> Machine:
         folder = self._copies / str(number)
         with self._clone:
             _sure([*self._inside, "rm", "-rf", str(folder)])
             _sure([*self._inside, *THIS, "copy", str(self._first), str(folder)])
         machine = Machine(number, folder, self._inside)
         self._running.append(machine)
-        machine.start()
-        prepared = _done(machine.command([sys.executable, str(LAB), "prepare"]))
-        if prepared.returncode:
-            raise NoMachine(prepared.stderr.strip())
+        try:
+            machine.start()
+            _sure(machine.command([sys.executable, str(LAB), "prepare"]))
+        except NoMachine:
+            self.remove(machine)
+            raise
         return machine
 
     def remove(self, machine: Machine) -> None:
         """End and remove a machine; the one that later runs are copied from stays."""
         machine.stop()
+        with suppress(ValueError):
+            self._running.remove(machine)
         if machine.number:
             _done([*self._inside, "rm", "-rf", str(machine.folder)])
 
     def stop(self) -> None:
         """End and remove all machines."""
-        for machine in self._running:
+        if self._lock is None:
+            return
+        for machine in list(self._running):
             self.remove(machine)
-        self._running.clear()
         if self._memory is not None:
             if self._made:
                 self._keep_on_disk()
@@ -348,10 +390,8 @@ class Machines:
         with suppress(OSError):
             # Only where nobody has a demonstration.
             settings.HOME.rmdir()
-        for rule in rules():
-            _done(["iptables", *rule[:2], "--delete", *rule[3:]])
-        if self._lock is not None:
-            self._lock.close()
+        self._close_ways_out()
+        self._lock.close()
 
 
 def memory_available() -> int:

@@ -16,7 +16,6 @@ there can be none, it runs on this machine's engine, and what works on the refer
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import threading
@@ -47,23 +46,26 @@ def say(text: str) -> None:
 class Run:
     """One run of some jobs."""
 
-    def __init__(self, chosen: Sequence[Job], whole: float, *, in_memory: bool) -> None:
+    def __init__(self, chosen: Sequence[Job], *, thorough: bool) -> None:
         self.jobs = chosen
-        self.in_memory = in_memory
-        self.commands = Commands(whole)
+        self.thorough = thorough
+        self.commands = Commands(WHOLE_THOROUGH if thorough else WHOLE)
         self.machines: Machines | None = None
         self.engine_is_ours = False
 
     def go(self) -> tuple[list[jobs.Outcome], record.Run]:
         """Run the jobs; whatever happens, what was started is stopped again."""
         began, processors = time.monotonic(), record.Processors()
-        shutil.rmtree(record.RESULTS, ignore_errors=True)
-        record.RESULTS.mkdir(parents=True)
+        record.RESULTS.mkdir(parents=True, exist_ok=True)
+        # Those of other jobs may be of a run that goes on beside this one.
+        for left in (path for job in self.jobs for path in record.RESULTS.glob(f"{job.file}.*")):
+            left.unlink()
         queue = Queue(self.jobs, record.known_seconds())
         try:
             if any(job.machine for job in self.jobs):
                 self._have_an_engine()
-            outcomes = Lanes(queue, self.commands, record.RESULTS, say, self.machines).run()
+            limit = jobs.LIMIT_THOROUGH if self.thorough else jobs.LIMIT
+            outcomes = Lanes(queue, self.commands, record.RESULTS, say, self.machines, limit).run()
         finally:
             self._clean_up()
         return outcomes, record.run_of(outcomes, time.monotonic() - began, processors.busy())
@@ -72,7 +74,8 @@ class Run:
         """Begin to make machines; or have this machine's own engine up, where it can have none."""
         reason = why_not()
         if not reason:
-            self.machines = Machines(say, in_memory=self.in_memory)
+            # All tests together need more room than there is in memory.
+            self.machines = Machines(say, in_memory=not self.thorough)
             threading.Thread(target=self.machines.prepare, args=(KEEP,), daemon=True).start()
             return
         say(f"no machines of the tests' own: {reason}; using this machine's engine")
@@ -123,11 +126,13 @@ def main(words: list[str]) -> int:
         return 0 if command == "changed" else 2
     whole = names == ["all"]
     tree = record.tree() if whole else ""
-    # All tests together need more room than there is in memory.
-    run = Run(chosen, WHOLE_THOROUGH if thorough else WHOLE, in_memory=not thorough)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, run.end)
-    outcomes, made = run.go()
+    run = Run(chosen, thorough=thorough)
+    before_it = {number: signal.signal(number, run.end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        outcomes, made = run.go()
+    finally:
+        for number, handler in before_it.items():
+            signal.signal(number, handler)
     before = record.read(record.LAST)
     print("\n".join(record.summary(outcomes, made, before)))
     begun = {outcome.job.name for outcome in outcomes}

@@ -92,6 +92,13 @@ def test_a_report_of_pytest_is_read(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_cannot_be_read_is_named_as_make_only_takes_it(tmp_path: Path) -> None:
+    told = '<testcase classname="" name="tests.integration.test_a" time="0"><error message="x">no such name</error>'
+    (tmp_path / "a.xml").write_text(f"<testsuites><testsuite>{told}</testcase></testsuite></testsuites>")
+    found = jobs.outcome(Job("integration", "a", (), reads="pytest"), 2, "", 4, tmp_path / "a")
+    assert (found.count, found.tried[0].name) == (Count(0, 1), "tests/integration/test_a.py")
+
+
 def test_a_failed_test_of_a_scenario_is_run_again_with_its_scenario(tmp_path: Path) -> None:
     (tmp_path / "s.xml").write_text(JUNIT)
     (tmp_path / "s.cases").write_text('{"name": "lock-held", "seconds": 30}\n')
@@ -185,6 +192,26 @@ def test_where_there_is_one_application_one_job_has_it() -> None:
     assert len(queue) == 1
     queue.free_application()
     assert queue.take(machines_ready=True, application_up=False, one_application=True) == OTHER
+
+
+def test_where_there_is_one_application_what_works_on_it_goes_first() -> None:
+    queue = lanes.Queue([HERE, ENGINE, OTHER, APPLICATION], TAKES)
+    taken = []
+    while job := queue.take(machines_ready=True, application_up=False, one_application=True):
+        taken.append(job.name)
+    assert taken == ["application", "engine", "here"]
+
+
+def test_a_report_that_was_cut_short_is_a_failure_and_the_lane_goes_on(tmp_path: Path) -> None:
+    cut = Job("integration", "cut", ("sh", "-c", f"echo '<half' > {jobs.RESULTS}"), reads="pytest")
+    queue = lanes.Queue([cut, SHORT], TAKES | {"cut": 90.0})
+    commands = lanes.Commands(60)
+    found = {
+        outcome.job.name: outcome for outcome in lanes.Lanes(queue, commands, tmp_path, lambda _text: None, None).run()
+    }
+    assert found["cut"].count == Count(failed=1)
+    assert "ParseError" in found["cut"].tried[0].failure
+    assert "short" in found
 
 
 def test_a_command_that_takes_too_long_is_ended_with_all_it_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import tempfile
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -84,8 +85,8 @@ def known_by(module: Path) -> str:
 
 def keep(payloads: list[Path], folder: Path) -> None:
     """Keep payloads; whoever looks sees all of them or none."""
-    making = folder.with_name(f"{folder.name}.{os.getpid()}")
-    making.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(dir=folder.parent))
     for payload in payloads:
         (making / payload.name).write_bytes(payload.read_bytes())
     # Another playbook may have been faster.
