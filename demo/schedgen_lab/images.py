@@ -95,7 +95,7 @@ def make_base() -> None:
     command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in NOT_NEEDED]
     # An image that was cut short is thrown away: dpkg need not wait for the disk at every file.
     command += ["--dpkgopt=force-unsafe-io"]
-    command += [f"--aptopt={option}" for option in packages.proxy_options()]
+    command += [f"--aptopt={option}" for option in packages.apt_options()]
     if mirror.startswith("https:"):
         # In a build, apt trusts whom this machine trusts.
         setting = 'Acquire::https::CAInfo "/run/secrets/ca";'

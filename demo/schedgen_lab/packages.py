@@ -32,10 +32,11 @@ def mirror() -> str:
     raise LabError("the apt sources of this machine name no mirror of Debian (…/debian)")
 
 
-def proxy_options() -> list[str]:
-    """The proxy settings of this machine's own apt, as apt options."""
+def apt_options() -> list[str]:
+    """Options for another apt: the proxy settings of this machine's own, and to try again what cannot be fetched."""
     dump = run(["apt-config", "dump"]).stdout
-    return [line for line in dump.splitlines() if re.match(r"Acquire::https?::Proxy \"", line)]
+    proxies = [line for line in dump.splitlines() if re.match(r"Acquire::https?::Proxy \"", line)]
+    return [*proxies, 'Acquire::Retries "3"']
 
 
 def release() -> dict[str, str]:

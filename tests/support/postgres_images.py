@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -69,9 +70,9 @@ def _of_debian(name: str, version: int, suite: str) -> None:
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include=postgresql-{version}"]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_NEEDED]
     # A mirror that was copied on some day is as good as one of today; signatures are checked all the same.
-    command += [f"--aptopt={option}" for option in ('Acquire::Check-Valid-Until "false"', *packages.proxy_options())]
+    command += [f"--aptopt={option}" for option in ('Acquire::Check-Valid-Until "false"', *packages.apt_options())]
     command += [
-        f"--customize-hook=upload {DEMO / 'images/postgres-entrypoint.sh'} {ENTRYPOINT}",
+        f"--customize-hook=upload {shlex.quote(str(DEMO / 'images/postgres-entrypoint.sh'))} {ENTRYPOINT}",
         f'--customize-hook=chmod 755 "$1{ENTRYPOINT}"; rm -rf "$1/etc/postgresql" "$1/var/lib/postgresql/{version}"',
     ]
     changes = [
