@@ -192,7 +192,8 @@ def pytest(
 def scenario(name: str, case: str = "", *, thorough: bool = False) -> Job:
     """Return the job of a molecule scenario, or of one case of it."""
     environment = {
-        "PYTEST_ADDOPTS": f"--junit-xml={RESULTS}",
+        # Pytest takes its options from here as a shell would.
+        "PYTEST_ADDOPTS": f"--junit-xml='{RESULTS}'",
         "ROLLBACK_TESTS": THOROUGH if thorough or case else "",
         "ROLLBACK_TESTS_CASE": case,
     }
