@@ -139,7 +139,8 @@ def schema_hash(text: str) -> str:
         current.append(_LOOKS.sub("", _CAST.sub("", line)))
     if current:
         statements.append(" ".join(current))
-    return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()
+    # Names are in the database's encoding, and were read as they are.
+    return hashlib.sha256("\n".join(sorted(statements)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _listed(words: Iterable[str], limit: int = 5) -> str:
