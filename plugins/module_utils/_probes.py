@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -305,9 +306,7 @@ def _probe_log(check: Check, here: Glance, _timeout: float) -> Mapping[str, Any]
     containers, lines, matches = here.containers(check.service), 0, []
     for item in containers:
         try:
-            output = here.site.client().api.logs(
-                item["id"], stdout=True, stderr=True, since=_log_since(check.options["since"], item), tail=MAX_LOG_LINES
-            )
+            output = _log(here.site.client(), item["id"], _log_since(check.options["since"], item))
         except (docker.errors.DockerException, OSError) as error:
             raise Trouble("unavailable", f"the log of {item['name']} cannot be read: {error}") from error
         for line in output.decode("utf-8", "replace").splitlines():
@@ -315,6 +314,16 @@ def _probe_log(check: Check, here: Glance, _timeout: float) -> Mapping[str, Any]
             if wanted.search(line) and not (unwanted and unwanted.search(line)):
                 matches.append(line)
     return {"containers": containers, "lines": lines, "matches": matches}
+
+
+def _log(client: Any, container: str, since: float) -> bytes:
+    """Return the last lines that a container has written since a moment (seconds since 1970)."""
+    read: Callable[..., bytes] = partial(client.api.logs, container, stdout=True, stderr=True, tail=MAX_LOG_LINES)
+    try:
+        return read(since=since)
+    except _libraries.docker().errors.InvalidArgument:
+        # The library that Debian 12 has knows whole seconds only.
+        return read(since=int(since))
 
 
 def _log_since(since: Any, item: Mapping[str, Any]) -> float:
@@ -408,7 +417,9 @@ def _request(
     """One HTTP request with a limit on its whole time. Raises ``Trouble``."""
     requests = _libraries.requests()
     options = check.options
-    headers = {"User-Agent": "schedgen.rollback", "Accept": "*/*", **options["headers"]}
+    # Uncompressed: the first bytes of a compressed answer are no text yet, and older libraries tell that as its end.
+    plain = {"User-Agent": "schedgen.rollback", "Accept": "*/*", "Accept-Encoding": "identity"}
+    headers = {**plain, **options["headers"]}
     if options["token_file"]:
         headers["Authorization"] = f"Bearer {_token(options['token_file'])}"
     if not options["validate_certs"]:

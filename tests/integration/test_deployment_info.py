@@ -108,7 +108,7 @@ def test_a_release_that_is_slow(application_up: None) -> None:  # noqa: ARG001
 
 
 @thorough
-@pytest.mark.parametrize(("version", "words"), [("crash", "restart"), ("never-healthy", "unhealthy")])
+@pytest.mark.parametrize(("version", "words"), [("crash", "restart"), ("never-healthy", "fails its own health check")])
 def test_a_release_that_does_not_come_up(application_up: None, version: str, words: str) -> None:  # noqa: ARG001
     found = deployed(version)
     assert "backend" in down(found)
