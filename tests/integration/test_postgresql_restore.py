@@ -29,7 +29,7 @@ from ansible_collections.schedgen.rollback.plugins.module_utils import (
 )
 from ansible_collections.schedgen.rollback.plugins.module_utils._databases import RestoreError
 from ansible_collections.schedgen.rollback.plugins.module_utils._postgres import DatabaseError
-from support import interpreter, postgres
+from support import application, interpreter, postgres
 from support.postgres_restore import LIVE_PROPERTIES, RestoreSetup, fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -524,9 +524,7 @@ def test_a_server_that_is_killed_while_restoring_leaves_nothing_behind(setup: Re
     def kill() -> None:
         # pg_restore has come to its first statement when the copy's event trigger sleeps in it.
         asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        end = time.monotonic() + 60
-        while setup.server.sql(asleep, "postgres") != [(1,)] and time.monotonic() < end:
-            time.sleep(0.05)
+        application.wait_until(lambda: setup.server.sql(asleep, "postgres") == [(1,)], "pg_restore sleeps")
         [(pid,)] = setup.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'", "postgres")
         # The whole server starts again.
         postgres.docker("exec", "--user=0", setup.server.name, "kill", "-9", str(pid))

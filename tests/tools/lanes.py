@@ -39,12 +39,15 @@ class Commands:
         self.over = threading.Event()
         self._living: set[int] = set()
 
+    def is_over(self) -> bool:
+        """Whether nothing is begun any more."""
+        return self.over.is_set() or time.monotonic() >= self.end
+
     def run(self, argv: Sequence[str], limit: float, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Run a command for ``limit`` seconds at most; return exit code and output, 124 where it was ended."""
-        left = self.end - time.monotonic()
-        if self.over.is_set() or left <= 0:
+        if self.is_over():
             return 124, "not begun: the time for all tests is over"
-        limit = min(limit, left)
+        limit = min(limit, self.end - time.monotonic())
         process = subprocess.Popen(
             argv,
             cwd=ROOT,
@@ -186,7 +189,7 @@ class Lanes:
     def _lane(self, number: int) -> None:
         machine: Machine | None = None
         application_up = False
-        while not self._is_over():
+        while not self.commands.is_over():
             job = self.queue.take(
                 machines_ready=self.machines is None or self.machines.ready,
                 application_up=application_up,
@@ -200,7 +203,7 @@ class Lanes:
                 continue
             try:
                 if job.machine and self.machines is not None and machine is None:
-                    machine = self.machines.one(number, self._is_over)
+                    machine = self.machines.one(number, self.commands.is_over)
                 if job.machine and application_up and not job.application:
                     # Its health checks would take time from others.
                     self.commands.run(self._there([sys.executable, str(LAB), "down"], machine), 120)
@@ -220,9 +223,6 @@ class Lanes:
                 self.machines.remove(machine)
                 machine, application_up = None, False
 
-    def _is_over(self) -> bool:
-        return self.commands.over.is_set() or time.monotonic() >= self.commands.end
-
     def _there(self, argv: Sequence[str], machine: Machine | None) -> list[str]:
         return machine.command(argv) if machine is not None else list(argv)
 
@@ -232,7 +232,7 @@ class Lanes:
         argv = [word.replace(jobs.RESULTS, report) for word in job.argv]
         environment = {name: word.replace(jobs.RESULTS, report) for name, word in job.environment.items()}
         environment["ROLLBACK_TESTS_RESULTS"] = f"{path}.cases"
-        if self.machines is not None:
+        if job.machine and self.machines is not None:
             environment.update(PYTHONPATH=str(PAYLOADS), ROLLBACK_TESTS_PAYLOADS=str(self.machines.payloads))
         began = time.monotonic()
         self.say(f"{job.name} …")
